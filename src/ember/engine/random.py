@@ -1,0 +1,92 @@
+"""Draw random numbers from keys: a counter-based generator that runs the same eagerly and as machine code.
+
+A key is an int64 tensor of shape ``(2,)``. Equal keys give equal numbers; :func:`fold_in` and :func:`split`
+derive new ones. The bits come from Threefry-2x64 with 20 rounds (Salmon, Moraes, Dror & Shaw 2011,
+*Parallel random numbers: as easy as 1, 2, 3*, section 3.3).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+_ROTATIONS = (16, 42, 12, 31, 16, 32, 24, 21)
+_PARITY = 0x1BD11BDAA9FC1A22
+# The second counter word keeps the streams of random_bits and of derived keys apart.
+_BITS, _FOLD = 0, 1
+_MASK64 = (1 << 64) - 1
+
+
+def _threefry(key: np.ndarray, counter: np.ndarray, word: int) -> tuple[np.ndarray, np.ndarray]:
+    """Encrypt the blocks ``(counter[i], word)`` under ``key``; all uint64, arithmetic modulo 2**64."""
+    k0, k1 = int(key[0]), int(key[1])
+    schedule = (k0, k1, k0 ^ k1 ^ _PARITY)
+    x0 = counter + np.uint64(k0)
+    x1 = np.full_like(counter, (word + k1) & _MASK64)
+    for group in range(5):
+        for rotation in _ROTATIONS[:4] if group % 2 == 0 else _ROTATIONS[4:]:
+            x0 = x0 + x1
+            x1 = (x1 << np.uint64(rotation)) | (x1 >> np.uint64(64 - rotation))
+            x1 = x1 ^ x0
+        x0 = x0 + np.uint64(schedule[(group + 1) % 3])
+        x1 = x1 + np.uint64((schedule[(group + 2) % 3] + group + 1) & _MASK64)
+    return x0, x1
+
+
+def _random_bits_eager(key: torch.Tensor, num: int) -> torch.Tensor:
+    words = key.detach().numpy().view(np.uint64)
+    x0, x1 = _threefry(words, np.arange((num + 1) // 2, dtype=np.uint64), _BITS)
+    return torch.from_numpy(np.concatenate([x0, x1])[:num].view(np.int64))
+
+
+def _fold_in_eager(key: torch.Tensor, data: torch.Tensor) -> torch.Tensor:
+    words = key.detach().numpy().view(np.uint64)
+    counter = data.detach().reshape(1).numpy().view(np.uint64)
+    return torch.from_numpy(np.concatenate(_threefry(words, counter, _FOLD)).view(np.int64))
+
+
+# Operations of their own, so that a capture sees one node and machine code inlines the rounds.
+_library = torch.library.Library("ember", "DEF")
+_library.define("random_bits(Tensor key, int num) -> Tensor")
+_library.define("fold_in(Tensor key, Tensor data) -> Tensor")
+_library.impl("random_bits", _random_bits_eager, "CPU")
+_library.impl("fold_in", _fold_in_eager, "CPU")
+
+
+def key(seed: int) -> torch.Tensor:
+    """Make a key from a seed (any Python int; its lowest 64 bits count)."""
+    word = seed & _MASK64
+    return torch.tensor([word - (1 << 64) if word >> 63 else word, 0], dtype=torch.int64)
+
+
+def fold_in(key: torch.Tensor, data: int | torch.Tensor) -> torch.Tensor:
+    """Derive a key from ``key`` and an int or int64 scalar tensor, such as a step number."""
+    if not isinstance(data, torch.Tensor):
+        data = torch.tensor(data, dtype=torch.int64)
+    return torch.ops.ember.fold_in(key, data)
+
+
+def split(key: torch.Tensor, num: int = 2) -> tuple[torch.Tensor, ...]:
+    """Derive ``num`` independent keys."""
+    return tuple(fold_in(key, index) for index in range(num))
+
+
+def random_bits(key: torch.Tensor, num: int) -> torch.Tensor:
+    """Draw ``num`` int64 numbers of 64 random bits each, shape ``(num,)``."""
+    return torch.ops.ember.random_bits(key, num)
+
+
+def uniform(key: torch.Tensor, shape: Sequence[int] = (), dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    """Draw from the open interval (0, 1), on a grid of 2**52 points (2**23 for float32)."""
+    digits = 52 if dtype == torch.float64 else 23
+    bits = random_bits(key, math.prod(shape)).reshape(tuple(shape))
+    integers = (bits >> (64 - digits)) & ((1 << digits) - 1)
+    return ((integers.to(torch.float64) + 0.5) * 2.0**-digits).to(dtype)
+
+
+def normal(key: torch.Tensor, shape: Sequence[int] = (), dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    """Draw from the standard normal distribution by inversion."""
+    return torch.special.ndtri(uniform(key, shape, torch.float64)).to(dtype)

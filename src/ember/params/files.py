@@ -1,0 +1,89 @@
+"""Write parameters to files that cannot execute code, and read them back."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.distributions.constraints import Constraint
+
+from ember.errors import FileFormatError
+from ember.params.constraint_text import constraint_classes, from_text, to_text
+
+_FORMAT = "ember-params-1"
+
+
+def save(filename: Any, params: Mapping[str, torch.Tensor], constraints: Mapping[str, Constraint]) -> None:
+    """Write unconstrained values and constraints to a safetensors file; the old file stays until all is written.
+
+    :raises ValueError: naming the parameter, for a constraint that has no description.
+    """
+    from safetensors.torch import save as to_bytes
+
+    described = {name: to_text(constraint, name) for name, constraint in constraints.items()}
+    metadata = {"format": _FORMAT, "constraints": json.dumps(described)}
+    # Clones, since parameters may share memory and safetensors refuses that.
+    tensors = {name: leaf.detach().clone().contiguous() for name, leaf in params.items()}
+    path = Path(filename)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(to_bytes(tensors, metadata))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load(filename: Any, map_location: Any = None) -> tuple[dict[str, torch.Tensor], dict[str, Constraint]]:
+    """Read what :func:`save` wrote, or a parameter file of torch's old format.
+
+    :param map_location: device for the tensors.
+    :raises FileFormatError: for a truncated or foreign file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(filename)
+    if path.read_bytes()[:2] in (b"PK", b"\x80\x02"):
+        return _load_torch_file(path, map_location)
+    try:
+        with safe_open(str(path), framework="pt", device=str(map_location or "cpu")) as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise _not_ours(path, "a safetensors file without ember's description of constraints")
+            described = json.loads(metadata["constraints"])
+            params = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            return params, {name: from_text(described[name]) for name in params}
+    except (SafetensorError, json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
+        raise _not_ours(path, str(error)) from error
+
+
+def _load_torch_file(
+    path: Path, map_location: Any
+) -> tuple[dict[str, torch.Tensor], dict[str, Constraint]]:
+    """Read a file of ``torch.save``; nothing but tensors and constraints is unpickled."""
+    try:
+        with torch.serialization.safe_globals(constraint_classes()):
+            state = torch.load(path, map_location=map_location, weights_only=True)
+        params, found = state["params"], state["constraints"]
+        if set(params) != set(found) or not all(isinstance(each, Constraint) for each in found.values()):
+            raise _not_ours(path, "parameters and constraints do not belong together")
+    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
+        raise _not_ours(path, str(error).partition("\n")[0]) from error
+    return {name: value.detach() for name, value in params.items()}, found
+
+
+def _not_ours(path: Path, reason: str) -> FileFormatError:
+    return FileFormatError(
+        f"cannot read parameters from '{path}': {reason}\n"
+        "  expected: a complete file that ParamStoreDict.save wrote\n"
+        "  fix: save the parameters again; the store is as it was"
+    )

@@ -108,7 +108,8 @@ def scan(
     ys: list[list[torch.Tensor]] = []
     structure = None
     for index in reversed(range(steps)) if reverse else range(steps):
-        carry, y = step(carry, tree_map(lambda x: x[index], xs))  # noqa: B023 - used at once
+        x = None if xs is None else tree_map(lambda leaf: leaf[index], xs)  # noqa: B023 - used at once
+        carry, y = step(carry, x)
         leaves, structure = tree_flatten(y)
         ys.append(leaves)
     if structure is None:

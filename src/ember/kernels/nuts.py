@@ -1,0 +1,162 @@
+"""Make transitions of the No-U-Turn sampler by doubling a trajectory until it turns.
+
+Multinomial sampling within a doubling, biased progressive sampling between doublings and the generalised
+U-turn criterion (Hoffman & Gelman 2014; Betancourt, arXiv 1701.02434, appendix A).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ember.engine import random
+from ember.engine.control import while_loop
+from ember.kernels import trajectory
+from ember.kernels.density import Density, State, init
+from ember.kernels.metric import Metric, kinetic_energy
+from ember.kernels.trajectory import Extension, select_row
+
+__all__ = ["State", "Info", "init", "step"]
+
+# Streams of a transition's key, and of a doubling's key beside its leaves 0, 1, 2, …
+_NOISE, _TREE = 0, 1
+_DIRECTION, _CHOICE = -1, -2
+
+
+class Info(NamedTuple):
+    """What a person wants to see of a transition; all scalars."""
+
+    energy: Tensor  # Hamiltonian at the new position, with the momentum it was reached by
+    tree_depth: Tensor  # int64, number of completed doublings
+    num_leapfrogs: Tensor  # int64
+    diverging: Tensor  # bool, an energy error was above the limit or not finite
+    acceptance: Tensor  # mean over the leaves of min(1, exp(-energy error))
+    step_size: Tensor
+    log_density: Tensor
+
+
+class _Tree(NamedTuple):
+    """The trajectory so far, a whole number of doublings."""
+
+    ends: Tensor  # [2, 4, D], the backward and the forward end
+    momentum_sum: Tensor  # [D]
+    proposal: State
+    energy: Tensor  # at the proposal
+    log_weight: Tensor
+    depth: Tensor
+    num_leapfrogs: Tensor
+    acceptance_sum: Tensor
+    turning: Tensor
+    diverging: Tensor
+
+
+def step(
+    key: Tensor,
+    density: Density,
+    state: State,
+    step_size: Tensor,
+    metric: Metric,
+    max_tree_depth: int = 10,
+    max_energy_error: float = 1000.0,
+) -> tuple[State, Info]:
+    """Make one transition that leaves the density invariant.
+
+    :param key: a key of its own for this transition.
+    :param density: log density with gradient.
+    :param state: where the chain is.
+    :param step_size: positive scalar.
+    :param metric: inverse mass matrix.
+    :param max_tree_depth: at most 2**max_tree_depth − 1 leapfrog steps are taken.
+    :param max_energy_error: energy error above which a trajectory counts as diverging.
+    :raises ValueError: for a maximum tree depth below 1.
+    """
+    if max_tree_depth < 1:
+        raise ValueError(f"max_tree_depth must be at least 1, got {max_tree_depth}")
+    noise = random.normal(random.fold_in(key, _NOISE), state.position.shape, state.position.dtype)
+    momentum = metric.momentum(noise)
+    velocity = metric.velocity(momentum)
+    start_energy = kinetic_energy(momentum, velocity) - state.log_density
+    tree_key = random.fold_in(key, _TREE)
+
+    def growing(tree: _Tree) -> Tensor:
+        return (tree.depth < max_tree_depth) & ~(tree.turning | tree.diverging)
+
+    def double(tree: _Tree) -> _Tree:
+        doubling_key = random.fold_in(tree_key, tree.depth)
+        forward = random.uniform(random.fold_in(doubling_key, _DIRECTION)) < 0.5
+        near = forward.to(torch.int64)
+        extension = trajectory.extend(
+            doubling_key,
+            density,
+            start=select_row(tree.ends, near),
+            proposal=tree.proposal,
+            size=torch.bitwise_left_shift(torch.ones_like(tree.depth), tree.depth),
+            step_size=torch.where(forward, step_size, -step_size),
+            metric=metric,
+            start_energy=start_energy,
+            rows=max_tree_depth,
+            max_energy_error=max_energy_error,
+        )
+        return _join(random.fold_in(doubling_key, _CHOICE), tree, extension, near)
+
+    end = trajectory.leaf_rows(state.position, momentum, velocity, state.gradient)
+    zero = torch.zeros_like(start_energy)
+    count = torch.zeros_like(start_energy, dtype=torch.int64)
+    no = torch.zeros_like(start_energy, dtype=torch.bool)
+    first = _Tree(
+        ends=torch.stack([end, end]),
+        momentum_sum=momentum,
+        proposal=state,
+        energy=start_energy,
+        log_weight=zero,
+        depth=count,
+        num_leapfrogs=count,
+        acceptance_sum=zero,
+        turning=no,
+        diverging=no,
+    )
+    last = while_loop(growing, double, first)
+    info = Info(
+        energy=last.energy,
+        tree_depth=last.depth,
+        num_leapfrogs=last.num_leapfrogs,
+        diverging=last.diverging,
+        acceptance=last.acceptance_sum / last.num_leapfrogs,
+        step_size=step_size,
+        log_density=last.proposal.log_density,
+    )
+    return last.proposal, info
+
+
+def _join(key: Tensor, tree: _Tree, extension: Extension, near: Tensor) -> _Tree:
+    """Add an extension at end ``near``, choose between the two proposals, and check the whole for a U-turn."""
+    complete = ~(extension.turning | extension.diverging)
+    log_ratio = extension.log_weight - tree.log_weight
+    take = complete & (torch.log(random.uniform(key)) < log_ratio)
+    momentum_sum = tree.momentum_sum + extension.momentum_sum
+    start, far = select_row(tree.ends, near), select_row(tree.ends, 1 - near)
+    begin = extension.checkpoints.select(0, 0)
+    turning = trajectory.is_turning(
+        whole=momentum_sum,
+        left_and_seam=tree.momentum_sum + begin.select(0, trajectory.SUM_WITH),
+        seam_and_right=extension.momentum_sum + start.select(0, trajectory.MOMENTUM),
+        first=far.select(0, trajectory.VELOCITY),
+        seam_left=start.select(0, trajectory.VELOCITY),
+        seam_right=begin.select(0, trajectory.FIRST_VELOCITY),
+        last=extension.end.select(0, trajectory.VELOCITY),
+    )
+    chosen = (torch.where(take, new, old) for new, old in zip(extension.proposal, tree.proposal, strict=True))
+    return _Tree(
+        ends=tree.ends.index_copy(0, near.reshape(1), extension.end.unsqueeze(0)),
+        momentum_sum=momentum_sum,
+        proposal=State(*chosen),
+        energy=torch.where(take, extension.energy, tree.energy),
+        log_weight=torch.logaddexp(tree.log_weight, extension.log_weight),
+        depth=tree.depth + complete.to(torch.int64),
+        num_leapfrogs=tree.num_leapfrogs + extension.num_leaves,
+        acceptance_sum=tree.acceptance_sum + extension.acceptance_sum,
+        turning=extension.turning | turning,
+        diverging=extension.diverging,
+    )

@@ -1,0 +1,118 @@
+"""Tabulate what warmup does after each of its draws.
+
+A schedule is data, a row per draw: a run scans over its rows, and a chunk of a run over a slice of them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Schedule(NamedTuple):
+    """For each warmup draw what happens after it; bool tensors ``[num_warmup]``, or scalars for one row."""
+
+    collect: Tensor  # the draw is added to the foreground estimator
+    collect_background: Tensor  # and to the background estimator
+    update: Tensor  # the metric is estimated anew from the foreground
+    switch: Tensor  # the background becomes the foreground, and an empty one the background
+    restart: Tensor  # the search for a step size starts anew
+    finish: Tensor  # the averaged step size becomes the one to sample with
+
+    def rows(self, start: int, stop: int) -> Schedule:
+        """Return the rows of draws ``start`` to ``stop`` − 1, to run warmup in chunks."""
+        return Schedule(*(column[start:stop] for column in self))
+
+
+def step_size_only(num_warmup: int) -> Schedule:
+    """Adapt the step size all along, and never the metric."""
+    return _schedule(num_warmup)
+
+
+def stan(num_warmup: int) -> Schedule:
+    """Follow Stan's windows: a start, windows of variance estimates that double, and an end for the step size.
+
+    75, 25, 50, 100, … and 50 draws; the last window takes what is left. Below 150 draws the start is 15% and the end
+    10% of them, with one window between; below 20 the metric stays as it is. (Stan reference manual, chapter
+    *MCMC sampling*, section on automatic parameter tuning.)
+    """
+    if num_warmup < 20:
+        return _schedule(num_warmup)
+    start, first, final = 75, 25, 50
+    if start + first + final > num_warmup:
+        start, final = int(0.15 * num_warmup), int(0.1 * num_warmup)
+        first = num_warmup - start - final
+    stop = num_warmup - final
+    ends, end, size = [], start, first
+    while end < stop:
+        end += size
+        size *= 2
+        if end + size > stop:
+            end = stop
+        ends.append(end - 1)
+    return _schedule(num_warmup, collect=range(start, stop), update=ends, switch=ends, restart=ends)
+
+
+def fisher(
+    num_warmup: int,
+    update_interval: int = 1,
+    early_fraction: float = 0.3,
+    final_fraction: float = 0.15,
+    early_window: int = 10,
+    window: int = 80,
+    first_update: int = 4,
+) -> Schedule:
+    """Estimate the metric from the first draws on in overlapping windows, and leave it alone at the end.
+
+    The background estimator replaces the foreground once it has seen a window's draws, so that the foreground
+    always holds between one and two windows (Seyboldt, Carlson & Carpenter, arXiv 2603.18845). Windows are short in
+    an early phase, while the chain may still be on its way. Below 10 draws only the step size is adapted.
+
+    :param num_warmup: number of warmup draws.
+    :param update_interval: number of draws between estimates of the metric.
+    :param early_fraction: part of the draws that counts as early.
+    :param final_fraction: part of the draws at the end with the metric fixed.
+    :param early_window: draws between switches of the estimators, early.
+    :param window: the same, later.
+    :param first_update: number of draws before the first estimate.
+    """
+    if num_warmup < 10:
+        return _schedule(num_warmup)
+    stop = num_warmup - math.ceil(final_fraction * num_warmup)
+    early = math.ceil(early_fraction * num_warmup)
+    updates, switches, seen = [], [], 0
+    for index in range(stop):
+        seen += 1
+        size = early_window if index < early else window
+        # No switch that would leave less than a window's draws behind the final metric.
+        late = index >= early and index + size >= stop
+        if seen >= size and not late:
+            switches.append(index)
+            seen = 0
+        if index + 1 >= first_update and ((index + 1) % update_interval == 0 or index == stop - 1):
+            updates.append(index)
+    return _schedule(
+        num_warmup, collect=range(stop), collect_background=range(stop), update=updates, switch=switches
+    )
+
+
+def _schedule(
+    num_warmup: int,
+    collect: range | list[int] = range(0),
+    collect_background: range | list[int] = range(0),
+    update: range | list[int] = range(0),
+    switch: range | list[int] = range(0),
+    restart: range | list[int] = range(0),
+) -> Schedule:
+    if num_warmup < 0:
+        raise ValueError(f"the number of warmup draws must not be negative, got {num_warmup}")
+    finish = [num_warmup - 1] if num_warmup else []
+    columns = []
+    for chosen in (collect, collect_background, update, switch, restart, finish):
+        column = torch.zeros(num_warmup, dtype=torch.bool)
+        column[list(chosen)] = True
+        columns.append(column)
+    return Schedule(*columns)

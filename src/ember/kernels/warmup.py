@@ -1,0 +1,204 @@
+"""Adapt step size and metric during warmup, as a state machine that a schedule's rows drive.
+
+Two schemes of one machine: Stan's windows of variance estimates, and the overlapping windows of
+Fisher-divergence estimates from draws and gradients (see ``schedule``, ``variance`` and ``fisher``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ember.engine.control import cond
+from ember.kernels import density, fisher, history, metric, schedule, step_size, variance
+from ember.kernels.density import Density
+from ember.kernels.history import History
+from ember.kernels.metric import Metric
+from ember.kernels.schedule import Schedule
+from ember.kernels.step_size import DualAveraging
+from ember.kernels.variance import Moments
+
+
+class DrawsAndGradients(NamedTuple):
+    """Moments of both."""
+
+    draws: Moments
+    gradients: Moments
+
+
+Estimator: TypeAlias = Moments | DrawsAndGradients | History
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """Choose what warmup adapts, and how; fixed for a run.
+
+    :param metric: form of the inverse mass matrix.
+    :param scheme: ``"fisher"`` estimates from draws and gradients in overlapping windows, ``"stan"`` from draws in
+        windows that double.
+    :param target_acceptance: mean acceptance statistic to reach, between 0 and 1.
+    :param adapt_step_size: whether the step size is searched for and adapted.
+    :param adapt_metric: whether the metric is adapted.
+    :param blocks: for a dense metric, groups of coordinates that get a dense block each.
+    :param rank: for a low-rank metric, the number of directions beside the diagonal.
+    :param min_step_size: the step size never falls below.
+    :raises ValueError: for values that do not fit together.
+    """
+
+    metric: Literal["diagonal", "dense", "low_rank"] = "diagonal"
+    scheme: Literal["fisher", "stan"] = "fisher"
+    target_acceptance: float = 0.8
+    adapt_step_size: bool = True
+    adapt_metric: bool = True
+    blocks: tuple[tuple[int, ...], ...] | None = None
+    rank: int = 10
+    min_step_size: float = 1e-10
+
+    def __post_init__(self) -> None:
+        if self.metric not in ("diagonal", "dense", "low_rank"):
+            raise ValueError(f"metric must be 'diagonal', 'dense' or 'low_rank', got {self.metric!r}")
+        if self.scheme not in ("fisher", "stan"):
+            raise ValueError(f"scheme must be 'fisher' or 'stan', got {self.scheme!r}")
+        if self.metric == "low_rank" and self.scheme == "stan" and self.adapt_metric:
+            raise ValueError("a low-rank metric needs gradients to adapt: use scheme='fisher'")
+        if not 0.0 < self.target_acceptance < 1.0:
+            raise ValueError(f"target_acceptance must lie between 0 and 1, got {self.target_acceptance}")
+        if self.blocks is not None and self.metric != "dense":
+            raise ValueError(f"blocks need metric='dense', got {self.metric!r}")
+        if self.rank < 1:
+            raise ValueError(f"rank must be at least 1, got {self.rank}")
+
+    def schedule(self, num_warmup: int) -> Schedule:
+        """Tabulate a warmup of ``num_warmup`` draws."""
+        if not self.adapt_metric:
+            return schedule.step_size_only(num_warmup)
+        if self.scheme == "stan":
+            return schedule.stan(num_warmup)
+        return schedule.fisher(num_warmup, update_interval=1 if self.metric == "diagonal" else 10)
+
+
+class State(NamedTuple):
+    """What adaptation needs to remember."""
+
+    averaging: DualAveraging
+    foreground: Estimator
+    background: Estimator
+
+
+# Twice the longest window between switches that ``schedule.fisher`` makes.
+_HISTORY = 160
+
+
+def init(adaptation: Adaptation, position: Tensor, step_size_: Tensor) -> State:
+    """Start with no draws seen.
+
+    :param position: gives size and dtype, ``[D]``.
+    :param step_size_: first step size, positive scalar.
+    """
+    empty = _empty(adaptation, position)
+    return State(step_size.init(step_size_), empty, empty)
+
+
+def initial_metric(adaptation: Adaptation, state: density.State) -> Metric:
+    """Return the metric to start with: from the gradient for the Fisher scheme, else the identity."""
+    fisher_scheme = adaptation.scheme == "fisher" and adaptation.adapt_metric
+    variances = fisher.from_gradient(state.gradient) if fisher_scheme else torch.ones_like(state.gradient)
+    if adaptation.metric == "diagonal":
+        return metric.diagonal(variances)
+    if adaptation.metric == "dense":
+        return metric.dense(torch.diag(variances))
+    rank = min(adaptation.rank, variances.shape[0])
+    return metric.low_rank(
+        torch.sqrt(variances), variances.new_zeros((variances.shape[0], rank)), variances.new_ones((rank,))
+    )
+
+
+def update(
+    key: Tensor,
+    density_: Density,
+    adaptation: Adaptation,
+    state: State,
+    current: density.State,
+    acceptance: Tensor,
+    step_size_: Tensor,
+    metric_: Metric,
+    row: Schedule,
+) -> tuple[State, Tensor, Metric]:
+    """Take one warmup draw into account; return the new state, step size and metric.
+
+    :param key: used where the search for a step size restarts.
+    :param current: the draw with its gradient.
+    :param acceptance: acceptance statistic of its transition.
+    :param row: what the schedule says for this draw.
+    """
+    averaging, foreground, background = state
+    if adaptation.adapt_metric:
+        foreground = cond(row.collect, lambda: _add(foreground, current), lambda: foreground)
+        background = cond(row.collect_background, lambda: _add(background, current), lambda: background)
+        metric_ = cond(row.update, lambda: _estimate(adaptation, foreground, metric_), lambda: metric_)
+        foreground, background = cond(
+            row.switch,
+            lambda: (background, _empty(adaptation, current.position)),
+            lambda: (foreground, background),
+        )
+    if adaptation.adapt_step_size:
+        averaging = step_size.update(averaging, acceptance, adaptation.target_acceptance)
+        step_size_ = torch.exp(torch.where(row.finish, averaging.log_average, averaging.log_step_size))
+        averaging, step_size_ = cond(
+            row.restart,
+            lambda: _restart(key, density_, current, step_size_, metric_),
+            lambda: (averaging, step_size_),
+        )
+        step_size_ = step_size_.clamp(min=adaptation.min_step_size)
+    return State(averaging, foreground, background), step_size_, metric_
+
+
+def _restart(
+    key: Tensor, density_: Density, current: density.State, step_size_: Tensor, metric_: Metric
+) -> tuple[DualAveraging, Tensor]:
+    found = step_size.heuristic(key, density_, current, step_size_, metric_)
+    return step_size.init(found), found
+
+
+def _empty(adaptation: Adaptation, like: Tensor) -> Estimator:
+    if adaptation.metric == "low_rank":
+        return history.init(like, _HISTORY)
+    moments = variance.init(like, dense=adaptation.metric == "dense")
+    return DrawsAndGradients(moments, moments) if adaptation.scheme == "fisher" else moments
+
+
+def _add(estimator: Estimator, current: density.State) -> Estimator:
+    if isinstance(estimator, History):
+        return history.update(estimator, current.position, current.gradient)
+    if isinstance(estimator, DrawsAndGradients):
+        return DrawsAndGradients(
+            variance.update(estimator.draws, current.position),
+            variance.update(estimator.gradients, current.gradient),
+        )
+    return variance.update(estimator, current.position)
+
+
+def _estimate(adaptation: Adaptation, estimator: Estimator, previous: Metric) -> Metric:
+    if isinstance(estimator, History):
+        scale = previous.scale  # type: ignore[attr-defined]
+        return fisher.low_rank(estimator, min(adaptation.rank, scale.shape[0]), scale * scale)
+    mask = None
+    if adaptation.blocks is not None:
+        dimension = (
+            estimator[0].mean.shape[0]
+            if isinstance(estimator, DrawsAndGradients)
+            else estimator.mean.shape[0]
+        )
+        mask = metric.block_mask(dimension, [list(block) for block in adaptation.blocks])
+    if isinstance(previous, metric.Diagonal):
+        if isinstance(estimator, DrawsAndGradients):
+            return metric.diagonal(fisher.diagonal(*estimator, fallback=previous.variance))
+        return metric.diagonal(variance.shrunk(estimator))
+    if isinstance(estimator, DrawsAndGradients):
+        variances = previous.covariance.diagonal()  # type: ignore[attr-defined]
+        return metric.dense(fisher.dense(*estimator, fallback=variances, mask=mask))
+    covariance = variance.shrunk(estimator)
+    return metric.dense(covariance if mask is None else covariance * mask)

@@ -1,0 +1,113 @@
+"""Classify ATen operations once each: what they return, alias, mutate, and whether a program may hold them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+_DATA_DEPENDENT = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+# Data-dependent although torch does not tag them so.
+_UNTAGGED_DATA_DEPENDENT = {
+    "aten.bincount.default",
+    "aten._unique.default",
+    "aten._unique2.default",
+    "aten.unique_dim.default",
+    "aten.unique_consecutive.default",
+    "aten.repeat_interleave.Tensor",
+    "aten.masked_select.default",
+    "aten.nonzero.default",
+    "aten.nonzero_numpy.default",
+    "aten.histogramdd.default",
+    "aten._embedding_bag.default",
+    "aten.combinations.default",
+    "aten.equal.default",
+    "aten._local_scalar_dense.default",
+    "aten.is_nonzero.default",
+    "aten.item.default",
+}
+# Random although torch does not tag them so.
+_UNTAGGED_RANDOM = {"aten._sample_dirichlet.default", "aten._standard_gamma.default", "aten.poisson.default"}
+# Results that depend on shapes and dtypes of the arguments alone.
+_SHAPE_ONLY = {
+    "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
+    "new_empty_strided",
+}  # fmt: skip
+# Answers about metadata, which is static.
+_METADATA = {"is_same_size", "sym_size", "sym_numel", "sym_stride", "sym_storage_offset", "dense_dim", "sparse_dim"}
+# Operations that change a tensor's own shape or storage in place.
+_METADATA_MUTATION = {
+    "resize_", "resize_as_", "set_", "squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", "swapdims_",
+    "as_strided_", "rename_", "resize", "detach_",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What capture needs to know about one overload."""
+
+    name: str
+    base: str  # the name without namespace and overload
+    is_random: bool
+    is_data_dependent: bool
+    is_shape_only: bool
+    is_metadata: bool
+    mutates_metadata: bool
+    is_view: bool
+    is_uninitialised: bool
+    mutated: tuple[str, ...]  # names of the arguments written to
+    mutated_positions: tuple[int, ...]
+    functional: Any  # the overload that returns what this one writes, if there is one
+
+
+_known: dict[Any, Operation] = {}
+
+
+def classify(func: Any) -> Operation:
+    """Return the facts about an operation overload, cached."""
+    known = _known.get(func)
+    if known is None:
+        known = _known[func] = _classify(func)
+    return known
+
+
+def _classify(func: Any) -> Operation:
+    schema = func._schema
+    namespace, base = schema.name.split("::")
+    name = f"{namespace}.{base}.{schema.overload_name or 'default'}"
+    tags = set(func.tags)
+    mutated, positions, is_view = [], [], False
+    for position, argument in enumerate(schema.arguments):
+        alias = argument.alias_info
+        if alias is None:
+            continue
+        if alias.is_write:
+            mutated.append(argument.name)
+            positions.append(position)
+        else:
+            is_view = True
+    if base.startswith("_reshape_alias"):
+        is_view = True
+    return Operation(
+        name=name,
+        base=base,
+        is_random=torch.Tag.nondeterministic_seeded in tags or name in _UNTAGGED_RANDOM,
+        is_data_dependent=bool(tags & _DATA_DEPENDENT) or name in _UNTAGGED_DATA_DEPENDENT,
+        is_shape_only=base in _SHAPE_ONLY,
+        is_metadata=base in _METADATA,
+        mutates_metadata=base in _METADATA_MUTATION,
+        is_view=is_view and not mutated,
+        is_uninitialised=base in ("empty", "empty_like", "new_empty", "new_empty_strided", "empty_strided"),
+        mutated=tuple(mutated),
+        mutated_positions=tuple(positions),
+        functional=_functional(namespace, base, schema.overload_name) if mutated else None,
+    )
+
+
+def _functional(namespace: str, base: str, overload: str) -> Any:
+    """Find the out-of-place twin of an in-place operation, or None."""
+    if not base.endswith("_") or base.endswith("__"):
+        return None
+    packet = getattr(getattr(torch.ops, namespace), base[:-1], None)
+    return getattr(packet, overload or "default", None) if packet is not None else None

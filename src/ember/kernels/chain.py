@@ -1,7 +1,7 @@
 """Run one chain: transitions with adaptation through warmup, then with everything fixed.
 
-Every draw's random numbers come from (chain's key, number of the draw) alone, so that a run in chunks gives the same
-draws as a run at once.
+Every draw's random numbers come from (chain's key, number of the draw) alone, so that a run in chunks gives
+the same draws as a run at once.
 """
 
 from __future__ import annotations
@@ -68,8 +68,7 @@ def init(
     :param position: where to start, ``[D]``, with finite log density and gradient.
     :param adaptation: what warmup will adapt; with ``adapt_step_size`` a first step size is searched for.
     :param step_size: where that search starts, or the step size to keep.
-    :param metric: first inverse mass matrix, of the form that the adaptation names; by default it is chosen by the
-        adaptation's scheme.
+    :param metric: first inverse mass matrix, of the form that the adaptation names; by default its scheme's.
     """
     state = target.init(density, position)
     metric = warmup.initial_metric(adaptation, state) if metric is None else metric

@@ -53,7 +53,7 @@ def dense(draws: Moments, gradients: Moments, fallback: Tensor, mask: Tensor | N
     of_draws, of_gradients = variance.covariance(draws) / outer, variance.covariance(gradients) * outer
     if mask is not None:
         of_draws, of_gradients = of_draws * mask, of_gradients * mask
-    weight = draws.count / (draws.count + 5.0)
+    weight = draws.size / (draws.size + 5.0)
     ridge = 1e-3 * (1.0 - weight) * torch.eye(scale.shape[0], dtype=scale.dtype)
     estimate = _geometric_mean(weight * of_draws + ridge, weight * of_gradients + ridge) * outer
     return estimate if mask is None else estimate * mask
@@ -111,19 +111,22 @@ def _balanced(of_draws: Tensor, of_gradients: Tensor, fallback: Tensor) -> Tenso
 
 def _geometric_mean(a: Tensor, b: Tensor) -> Tensor:
     """Return the positive definite X with X b X = a, by X = L⁻ᵀ (Lᵀ a L)^(1/2) L⁻¹ where b = L Lᵀ."""
-    factor = torch.linalg.cholesky(b)
-    values, vectors = torch.linalg.eigh(factor.transpose(0, 1) @ a @ factor)
+    factor, failed = torch.linalg.cholesky_ex(b)
+    product = factor.transpose(0, 1) @ a @ factor
+    # Without a factorisation the result is useless, but finite: NaN would stop the eigensolver.
+    product = torch.where((failed == 0) & torch.isfinite(product).all(), product, torch.zeros_like(product))
+    values, vectors = torch.linalg.eigh(product)
     # Q = L⁻ᵀ V Λ^(1/4), so that X = Q Qᵀ is symmetric to the last bit.
     roots = vectors * torch.sqrt(torch.sqrt(values.clamp(min=0.0)))
     half = torch.linalg.solve_triangular(factor.transpose(0, 1), roots, upper=True)
+    half = torch.where(torch.isfinite(half), half, torch.zeros_like(half))
     return half @ half.transpose(0, 1)
 
 
 def _span(rows: Tensor) -> Tensor:
-    """Return orthonormal columns ``[D, R]`` that span the rows ``[R, D]``, with zero columns where those depend."""
+    """Return orthonormal columns ``[D, R]`` that span the rows ``[R, D]``, zero where those depend."""
     values, vectors = torch.linalg.eigh(rows @ rows.transpose(0, 1))
     independent = values > 1e-10 * values.amax()
-    inverse_root = torch.where(
-        independent, torch.rsqrt(values.clamp(min=_SMALLEST)), torch.zeros_like(values)
-    )
-    return rows.transpose(0, 1) @ (vectors * inverse_root)
+    inverse_roots = torch.rsqrt(values.clamp(min=_SMALLEST))
+    inverse_roots = torch.where(independent, inverse_roots, torch.zeros_like(values))
+    return rows.transpose(0, 1) @ (vectors * inverse_roots)

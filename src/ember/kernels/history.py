@@ -13,7 +13,7 @@ class History(NamedTuple):
 
     draws: Tensor  # [N, D]
     gradients: Tensor  # [N, D]
-    count: Tensor  # int64, number of draws ever added
+    num_added: Tensor  # int64
 
 
 def init(like: Tensor, capacity: int) -> History:
@@ -24,18 +24,18 @@ def init(like: Tensor, capacity: int) -> History:
 
 def update(history: History, draw: Tensor, gradient: Tensor) -> History:
     """Add a draw and its gradient, in the place of the oldest if the ring is full."""
-    row = torch.remainder(history.count, history.draws.shape[0]).reshape(1)
+    row = torch.remainder(history.num_added, history.draws.shape[0]).reshape(1)
     return History(
         history.draws.index_copy(0, row, draw.unsqueeze(0)),
         history.gradients.index_copy(0, row, gradient.unsqueeze(0)),
-        history.count + 1,
+        history.num_added + 1,
     )
 
 
 def deviations(history: History) -> tuple[Tensor, Tensor, Tensor]:
-    """Return draws and gradients minus their means, zeros in unused rows, and how many rows are in use (float)."""
+    """Return draws and gradients minus their means, zero in unused rows, and the number of used rows."""
     capacity = history.draws.shape[0]
-    used = history.count.clamp(max=capacity)
+    used = history.num_added.clamp(max=capacity)
     mask = (torch.arange(capacity) < used).to(history.draws.dtype).unsqueeze(1)
     size = used.to(history.draws.dtype)
     divisor = size.clamp(min=1.0)

@@ -1,11 +1,13 @@
 """Represent inverse mass matrices: draw momenta from them and turn momenta into velocities.
 
 With inverse mass matrix Σ = M⁻¹ momenta are r ~ N(0, Σ⁻¹), velocities are Σ r and the kinetic energy is
-r·Σr / 2 (Neal 2011, *MCMC using Hamiltonian dynamics*, section 2). Σ should resemble the posterior's covariance.
+r·Σr / 2 (Neal 2011, *MCMC using Hamiltonian dynamics*, section 2). Σ should resemble the posterior's
+covariance.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -54,7 +56,7 @@ class Dense(NamedTuple):
 
 
 class LowRank(NamedTuple):
-    """Σ = S (I + U (Λ − I) Uᵀ) S with S = diag(scale), orthonormal (or zero) columns of U, and Λ = diag(values).
+    """Σ = S (I + U (Λ − I) Uᵀ) S with S = diag(scale), orthonormal or zero columns of U, Λ = diag(values).
 
     The form of Seyboldt, Carlson & Carpenter (arXiv 2603.18845): K directions beside a diagonal.
     """
@@ -80,13 +82,23 @@ def diagonal(variance: Tensor) -> Diagonal:
     return Diagonal(variance, torch.sqrt(variance))
 
 
-def dense(covariance: Tensor) -> Dense:
-    """Make a dense metric from a symmetric positive definite matrix, shape ``[D, D]``."""
-    return Dense(covariance, torch.linalg.cholesky(covariance))
+def dense(covariance: Tensor, fallback: Dense | None = None) -> Dense:
+    """Make a dense metric from a symmetric positive definite matrix, shape ``[D, D]``.
+
+    :param covariance: Σ.
+    :param fallback: returned where the matrix turns out not to be positive definite.
+    """
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    if fallback is None:
+        return Dense(covariance, factor)
+    usable = (failed == 0) & torch.isfinite(factor).all()
+    return Dense(
+        torch.where(usable, covariance, fallback.covariance), torch.where(usable, factor, fallback.factor)
+    )
 
 
 def low_rank(scale: Tensor, vectors: Tensor, values: Tensor) -> LowRank:
-    """Make a low-rank-plus-diagonal metric from scales ``[D]``, directions ``[D, K]`` and eigenvalues ``[K]``."""
+    """Make a low-rank-plus-diagonal metric from scales ``[D]``, directions ``[D, K]``, values ``[K]``."""
     return LowRank(scale, vectors, values)
 
 
@@ -95,7 +107,7 @@ def kinetic_energy(momentum: Tensor, velocity: Tensor) -> Tensor:
     return 0.5 * torch.dot(momentum, velocity)
 
 
-def block_mask(dimension: int, blocks: list[list[int]]) -> Tensor:
+def block_mask(dimension: int, blocks: Sequence[Sequence[int]]) -> Tensor:
     """Mark the entries of a block dense matrix: ones on the diagonal and within each group of indices.
 
     :param dimension: D.
@@ -106,8 +118,9 @@ def block_mask(dimension: int, blocks: list[list[int]]) -> Tensor:
     flat = [index for block in blocks for index in block]
     if len(set(flat)) != len(flat) or any(not 0 <= index < dimension for index in flat):
         raise ValueError(f"blocks must be disjoint groups of indices from 0 to {dimension - 1}, got {blocks}")
-    mask = torch.eye(dimension, dtype=torch.float64)
+    labels = list(range(dimension))
     for block in blocks:
-        indices = torch.tensor(block)
-        mask[indices.unsqueeze(1), indices] = 1.0
-    return mask
+        for index in block:
+            labels[index] = block[0]
+    group = torch.tensor(labels)
+    return (group.unsqueeze(1) == group).to(torch.float64)

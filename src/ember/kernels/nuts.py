@@ -131,7 +131,7 @@ def step(
 
 
 def _join(key: Tensor, tree: _Tree, extension: Extension, near: Tensor) -> _Tree:
-    """Add an extension at end ``near``, choose between the two proposals, and check the whole for a U-turn."""
+    """Add an extension at end ``near``, choose between the two proposals, and check the whole for U-turns."""
     complete = ~(extension.turning | extension.diverging)
     log_ratio = extension.log_weight - tree.log_weight
     take = complete & (torch.log(random.uniform(key)) < log_ratio)

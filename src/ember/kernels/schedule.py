@@ -33,11 +33,11 @@ def step_size_only(num_warmup: int) -> Schedule:
 
 
 def stan(num_warmup: int) -> Schedule:
-    """Follow Stan's windows: a start, windows of variance estimates that double, and an end for the step size.
+    """Follow Stan's windows: a start, windows of estimates that double, and an end for the step size.
 
-    75, 25, 50, 100, … and 50 draws; the last window takes what is left. Below 150 draws the start is 15% and the end
-    10% of them, with one window between; below 20 the metric stays as it is. (Stan reference manual, chapter
-    *MCMC sampling*, section on automatic parameter tuning.)
+    75, 25, 50, 100, … and 50 draws; the last window takes what is left. Below 150 draws the start is 15% and
+    the end 10% of them, with one window between; below 20 the metric stays as it is. (Stan reference manual,
+    chapter *MCMC sampling*, section on automatic parameter tuning.)
     """
     if num_warmup < 20:
         return _schedule(num_warmup)
@@ -68,8 +68,8 @@ def fisher(
     """Estimate the metric from the first draws on in overlapping windows, and leave it alone at the end.
 
     The background estimator replaces the foreground once it has seen a window's draws, so that the foreground
-    always holds between one and two windows (Seyboldt, Carlson & Carpenter, arXiv 2603.18845). Windows are short in
-    an early phase, while the chain may still be on its way. Below 10 draws only the step size is adapted.
+    always holds between one and two windows (Seyboldt, Carlson & Carpenter, arXiv 2603.18845). Windows are
+    short in an early phase, while the chain may still be on its way. Below 10 draws only the step size adapts.
 
     :param num_warmup: number of warmup draws.
     :param update_interval: number of draws between estimates of the metric.

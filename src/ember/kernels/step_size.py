@@ -23,7 +23,7 @@ class DualAveraging(NamedTuple):
     log_step_size: Tensor  # log ε_t, to use next while adapting
     log_average: Tensor  # log ε̄_t, to use when adaptation ends
     error: Tensor  # H̄_t, weighted mean of target − acceptance
-    count: Tensor  # t, float
+    num_updates: Tensor  # t, float
     center: Tensor  # µ, where log ε is pulled to
 
 
@@ -50,7 +50,7 @@ def update(
     :param offset: t₀, damps the first updates.
     :param decay: κ, how fast early values leave the average.
     """
-    count = state.count + 1.0
+    count = state.num_updates + 1.0
     weight = 1.0 / (count + offset)
     shortfall = target - torch.where(acceptance > 0.0, acceptance, torch.zeros_like(acceptance))
     error = (1.0 - weight) * state.error + weight * shortfall
@@ -71,8 +71,8 @@ def heuristic(
 ) -> Tensor:
     """Find a step size at which one leapfrog step is accepted about as often as ``target`` says.
 
-    Doubles or halves ``step_size`` until the acceptance of one step, with one momentum throughout, crosses the
-    target. Evaluates the density once per trial, at most ``max_iterations`` + 1 times.
+    Doubles or halves ``step_size`` until the acceptance of one step, with one momentum throughout, crosses
+    the target. Evaluates the density once per trial, at most ``max_iterations`` + 1 times.
     """
     momentum = metric.momentum(random.normal(key, state.position.shape, state.position.dtype))
     start_energy = kinetic_energy(momentum, metric.velocity(momentum)) - state.log_density

@@ -1,9 +1,9 @@
 """Extend a trajectory leaf by leaf, sampling among the new leaves and watching for U-turns and divergence.
 
 Multinomial sampling among leaves and the generalised U-turn criterion with momentum sums are Betancourt's
-(arXiv 1701.02434, appendices A.3 and A.4.2); the iteration with a logarithmic number of checkpoints is that of
-Phan, Pradhan & Jankowiak (arXiv 1912.11554) and Lao & Dillon (2020). Every subtree is checked as a whole and
-across the seam of its halves.
+(arXiv 1701.02434, appendices A.3 and A.4.2); the iteration with a logarithmic number of checkpoints is that
+of Phan, Pradhan & Jankowiak (arXiv 1912.11554) and Lao & Dillon (2020). Every subtree is checked as a whole
+and across the seam of its halves.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ FIRST_VELOCITY, SUM_BEFORE, SUM_WITH, SEAM_VELOCITY, SUM_BEFORE_SEAM = range(5)
 class Extension(NamedTuple):
     """The new leaves visited so far, and what was chosen among them.
 
-    Complete subtrees that wait for their right half lie on a stack of checkpoints, as the ones in a binary counter.
+    Complete subtrees that wait for their right half lie on a stack of checkpoints, like the ones in a
+    binary counter.
     """
 
     end: Tensor  # [4, D], the last leaf
@@ -93,8 +94,8 @@ def extend(
         log_weight = torch.where(diverging, minus_infinity, -error)
         total = torch.logaddexp(carry.log_weight, log_weight)
 
-        # Multinomial sampling by a reservoir with jumps: one random number per change of the proposal, not one
-        # per leaf (Efraimidis & Spirakis 2006, algorithm A-ExpJ, for a sample of one).
+        # Multinomial sampling by a reservoir with jumps: a random number per change of the proposal, not per
+        # leaf (Efraimidis & Spirakis 2006, algorithm A-ExpJ, for a sample of one).
         def take() -> tuple[State, Tensor, Tensor]:
             uniform = random.uniform(random.fold_in(key, carry.num_leaves))
             return State(leaf.position, leaf.log_density, leaf.gradient), energy, total - torch.log(uniform)

@@ -14,13 +14,13 @@ from torch import Tensor
 class Moments(NamedTuple):
     """What has been seen of a sequence of vectors."""
 
-    count: Tensor  # [], float
+    size: Tensor  # [], float, how many
     mean: Tensor  # [D]
     scatter: Tensor  # [D] or [D, D], sum of squares or products of deviations from the mean
 
 
 def init(like: Tensor, dense: bool = False) -> Moments:
-    """Start with nothing seen of vectors shaped and typed as ``like``, with a matrix of products if ``dense``."""
+    """Start with nothing seen of vectors like ``like``, ``[D]``, with a matrix of products if ``dense``."""
     dimension = like.shape[0]
     shape = (dimension, dimension) if dense else (dimension,)
     return Moments(like.new_zeros(()), torch.zeros_like(like), like.new_zeros(shape))
@@ -28,17 +28,17 @@ def init(like: Tensor, dense: bool = False) -> Moments:
 
 def update(moments: Moments, value: Tensor) -> Moments:
     """Take one more vector ``[D]`` into account."""
-    count = moments.count + 1.0
+    size = moments.size + 1.0
     before = value - moments.mean
-    mean = moments.mean + before / count
+    mean = moments.mean + before / size
     after = value - mean
     product = before.unsqueeze(1) * after if moments.scatter.dim() == 2 else before * after
-    return Moments(count, mean, moments.scatter + product)
+    return Moments(size, mean, moments.scatter + product)
 
 
 def covariance(moments: Moments) -> Tensor:
     """Return the unbiased variances ``[D]`` or covariances ``[D, D]``; zeros before the second vector."""
-    return moments.scatter / (moments.count - 1.0).clamp(min=1.0)
+    return moments.scatter / (moments.size - 1.0).clamp(min=1.0)
 
 
 def shrunk(moments: Moments) -> Tensor:
@@ -46,7 +46,7 @@ def shrunk(moments: Moments) -> Tensor:
 
     The rule is in the Stan reference manual, chapter *MCMC sampling*, section on automatic parameter tuning.
     """
-    weight = moments.count / (moments.count + 5.0)
+    weight = moments.size / (moments.size + 5.0)
     floor = 1e-3 * (1.0 - weight)
     estimate = weight * covariance(moments)
     if estimate.dim() == 1:

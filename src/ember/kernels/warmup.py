@@ -37,8 +37,8 @@ class Adaptation:
     """Choose what warmup adapts, and how; fixed for a run.
 
     :param metric: form of the inverse mass matrix.
-    :param scheme: ``"fisher"`` estimates from draws and gradients in overlapping windows, ``"stan"`` from draws in
-        windows that double.
+    :param scheme: ``"fisher"`` estimates from draws and gradients in overlapping windows, ``"stan"``
+        from draws in windows that double.
     :param target_acceptance: mean acceptance statistic to reach, between 0 and 1.
     :param adapt_step_size: whether the step size is searched for and adapted.
     :param adapt_metric: whether the metric is adapted.
@@ -185,20 +185,18 @@ def _estimate(adaptation: Adaptation, estimator: Estimator, previous: Metric) ->
     if isinstance(estimator, History):
         scale = previous.scale  # type: ignore[attr-defined]
         return fisher.low_rank(estimator, min(adaptation.rank, scale.shape[0]), scale * scale)
-    mask = None
-    if adaptation.blocks is not None:
-        dimension = (
-            estimator[0].mean.shape[0]
-            if isinstance(estimator, DrawsAndGradients)
-            else estimator.mean.shape[0]
-        )
-        mask = metric.block_mask(dimension, [list(block) for block in adaptation.blocks])
     if isinstance(previous, metric.Diagonal):
         if isinstance(estimator, DrawsAndGradients):
             return metric.diagonal(fisher.diagonal(*estimator, fallback=previous.variance))
         return metric.diagonal(variance.shrunk(estimator))
+    if not isinstance(previous, metric.Dense):
+        raise TypeError(f"a {adaptation.metric} metric cannot follow a {type(previous).__name__}")
+    variances = previous.covariance.diagonal()
+    mask = None
+    if adaptation.blocks is not None:
+        mask = metric.block_mask(variances.shape[0], adaptation.blocks)
     if isinstance(estimator, DrawsAndGradients):
-        variances = previous.covariance.diagonal()  # type: ignore[attr-defined]
-        return metric.dense(fisher.dense(*estimator, fallback=variances, mask=mask))
-    covariance = variance.shrunk(estimator)
-    return metric.dense(covariance if mask is None else covariance * mask)
+        covariance = fisher.dense(*estimator, fallback=variances, mask=mask)
+    else:
+        covariance = variance.shrunk(estimator) if mask is None else variance.shrunk(estimator) * mask
+    return metric.dense(covariance, fallback=previous)

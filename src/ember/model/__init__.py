@@ -1,0 +1,1 @@
+"""Turn a program into a log density, and find points to start from."""

@@ -1,1 +1,1 @@
-"""Turn a program into a log density, and find points to start from."""
+"""Turn programs into densities: inspection, layout in unconstrained space, evaluation and starting points."""

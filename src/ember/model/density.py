@@ -1,0 +1,281 @@
+"""Turn a model into a pure log density over a flat unconstrained vector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from ember.errors import message
+from ember.model.evaluation import double_precision, to_double
+from ember.model.initialisation import InitStrategy
+from ember.model.inspection import (
+    Site,
+    SiteTable,
+    inspect_model,
+    support_of,
+)
+from ember.model.layout import Block, Layout, transform_of
+from ember.model.scoring import RecordMessenger, ScoreMessenger, SubstituteMessenger
+from ember.model.support_search import find_supports
+from ember.poutine.messenger import Messenger
+from ember.poutine.runtime import Message
+
+
+class Density:
+    """The log density of a model given its arguments, over the latent sites in unconstrained space.
+
+    It counts what a trace counts: every sample site under its plates, scales and masks, and factors; plus
+    log|det J| of the maps onto the supports. Minibatches of subsampling plates are drawn once and kept;
+    params are constants. Everything is computed in float64. Evaluations read no values in Python, unless the
+    model does.
+
+    :param model: callable with sample statements.
+    :param args: its positional arguments.
+    :param kwargs: its keyword arguments.
+    :param transforms: maps from the support of a site to unconstrained space, by name, in place of the
+        inverse of ``biject_to(support)``.
+    :param init_strategy: values for the first execution, site record → value.
+    :param seed: of the random numbers of the first execution; by default torch's generator gives them.
+    :param validate: keep validation on in evaluations.
+    :raises ValueError: for a discrete latent site, a model without latent sites, or a support without
+        bijection.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        transforms: Mapping[str, Any] | None = None,
+        init_strategy: InitStrategy | None = None,
+        seed: int | None = None,
+        validate: bool = False,
+    ) -> None:
+        self.model = model
+        self.validate = validate
+        self.sites: SiteTable = inspect_model(model, args, dict(kwargs or {}), init_strategy, seed)
+        latents = self.sites.of_kind("latent")
+        _refuse_discrete([site for site in latents if site.is_discrete or site.support is None])
+        if not latents:
+            raise ValueError(
+                message(
+                    "the model has no latent site, so there is nothing to infer",
+                    expected="at least one sample statement without obs",
+                    actual=", ".join(f"{site.name} ({site.kind})" for site in self.sites.values())
+                    or "no sites",
+                )
+            )
+        leaves, self._structure = tree_flatten((args, dict(kwargs or {})))
+        self._leaves = [to_double(leaf) for leaf in leaves]
+        self._positions = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        self.minibatches = {site.name: site.value for site in self.sites.of_kind("subsample")}
+        self._promote = False
+        self.layout = self._lay_out(latents, dict(transforms or {}))
+
+    @property
+    def size(self) -> int:
+        """Length of the vector."""
+        return self.layout.size
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The tensors among the model's arguments, floating ones as float64."""
+        return tuple(self._leaves[i] for i in self._positions)
+
+    # -- evaluation ----------------------------------------------------------------------------------------
+
+    def log_density(self, z: Tensor, inputs: tuple[Tensor, ...] | None = None) -> Tensor:
+        """Return the log density at ``z``, float64 ``[size]``, with ``inputs`` as the tensor arguments."""
+        handler = ScoreMessenger(self.layout.blocks, self.layout.split(z), self.minibatches)
+        self._run(handler, inputs)
+        return handler.total()
+
+    def value_and_gradient(
+        self, z: Tensor, inputs: tuple[Tensor, ...] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the log density at ``z`` and its gradient ``[size]``, both detached.
+
+        Where the linear algebra of the model fails, e.g. at a matrix that is not positive definite, the
+        density is zero.
+        """
+        with torch.enable_grad():
+            z = z.detach().requires_grad_(True)
+            try:
+                value = self.log_density(z, inputs)
+            except torch.linalg.LinAlgError:
+                return z.new_full((), -torch.inf), torch.zeros_like(z).detach()
+            if not value.requires_grad:
+                return value, torch.zeros_like(z).detach()
+            (gradient,) = torch.autograd.grad(value, z)
+        return value.detach(), gradient
+
+    def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return value and gradient for the model's own arguments, as kernels call it."""
+        return self.value_and_gradient(z)
+
+    def record(self, z: Tensor) -> list[tuple[str, Any, Any, float]]:
+        """Return (name, distribution, value, log density) of each site that counts, in order."""
+        handler = RecordMessenger(self.layout.blocks, self.layout.split(z), self.minibatches)
+        with torch.no_grad():
+            self._run(handler, None)
+        return handler.records
+
+    def _run(self, handler: SubstituteMessenger, inputs: tuple[Tensor, ...] | None) -> None:
+        args, kwargs = self._arguments(inputs)
+        with double_precision(self._promote, self.validate):
+            with handler:
+                self.model(*args, **kwargs)
+            handler.finish()
+
+    def _arguments(self, inputs: tuple[Tensor, ...] | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        leaves = self._leaves
+        if inputs is not None:
+            leaves = list(leaves)
+            for position, value in zip(self._positions, inputs, strict=True):
+                leaves[position] = value
+        args, kwargs = tree_unflatten(leaves, self._structure)
+        return args, kwargs
+
+    # -- coordinates ---------------------------------------------------------------------------------------
+
+    def constrain(self, z: Tensor, chunk: int = 4096) -> dict[str, Tensor]:
+        """Map vectors ``[..., size]`` to values by site, ``[..., *shape]``, in the model's dtypes."""
+        lead = z.shape[:-1]
+        rows = z.reshape(-1, self.size)
+        with torch.no_grad():
+            if self.layout.dynamic:
+                parts = [self._constrain_row(row) for row in rows]
+            else:
+                parts = [self.layout.transform_static(part) for part in rows.split(chunk)]
+        joined = {
+            name: (torch.stack if self.layout.dynamic else torch.cat)([part[name] for part in parts])
+            for name in self.layout.blocks
+        }
+        return self.layout.cast(
+            {name: value.reshape(lead + value.shape[1:]) for name, value in joined.items()}
+        )
+
+    def _constrain_row(self, z: Tensor) -> dict[str, Tensor]:
+        handler = SubstituteMessenger(self.layout.blocks, self.layout.split(z), self.minibatches)
+        self._run(handler, None)
+        return handler.values
+
+    def unconstrain(self, values: Mapping[str, Any]) -> Tensor:
+        """Map constrained values by site to a vector ``[size]``.
+
+        :raises ValueError: for missing or unknown sites.
+        """
+        self.layout._check_names(values)
+        handler = _Unconstrain(values, dict(self.layout.blocks))
+        with torch.no_grad(), double_precision(self._promote):
+            args, kwargs = self._arguments(None)
+            with SubstituteMinibatches(self.minibatches), handler:
+                self.model(*args, **kwargs)
+        return self.layout.join(handler.unconstrained)
+
+    def _lay_out(self, latents: list[Site], transforms: dict[str, Any]) -> Layout:
+        values = {site.name: site.value.detach() for site in latents}
+
+        def run(handler: Messenger) -> None:
+            args, kwargs = self._arguments(None)
+            with torch.enable_grad(), double_precision(self._promote):
+                with SubstituteMinibatches(self.minibatches), handler:
+                    self.model(*args, **kwargs)
+
+        try:
+            found, dynamic = find_supports(run, values, transforms)
+        except torch.linalg.LinAlgError:
+            raise
+        except RuntimeError as error:
+            # Perhaps the model multiplies its own float32 tensors with float64 values.
+            self._promote = True
+            try:
+                found, dynamic = find_supports(run, values, transforms)
+            except Exception:
+                raise error from None
+        blocks = []
+        start = 0
+        for site in latents:
+            block = Block(
+                name=site.name,
+                start=start,
+                shape=found[site.name].unconstrained.shape,
+                constrained_shape=site.shape,
+                transform=found[site.name].transform,
+                dynamic=site.name in dynamic,
+                dtype=site.value.dtype,
+                dims=tuple(site.dims),
+            )
+            blocks.append(block)
+            start = block.stop
+        return Layout(blocks)
+
+
+class SubstituteMinibatches(Messenger):
+    """Fix the indices of subsampled plates."""
+
+    def __init__(self, minibatches: dict[str, Tensor]) -> None:
+        self.minibatches = minibatches
+
+    def _pyro_sample(self, msg: Message) -> None:
+        if msg["name"] in self.minibatches and type(msg["fn"]).__name__ == "_Subsample":
+            msg["value"] = self.minibatches[msg["name"]]
+
+
+class _Unconstrain(Messenger):
+    """Put given constrained values at latent sites and note their unconstrained images."""
+
+    def __init__(self, values: Mapping[str, Any], blocks: dict[str, Block]) -> None:
+        self.values = values
+        self.blocks = blocks
+        self.unconstrained: dict[str, Tensor] = {}
+
+    def _pyro_sample(self, msg: Message) -> None:
+        block = self.blocks.get(str(msg["name"]))
+        if block is None:
+            return
+        value = (
+            torch.as_tensor(self.values[block.name])
+            .detach()
+            .to(torch.float64)
+            .expand(block.constrained_shape)
+        )
+        transform = transform_of(support_of(msg["fn"]), block.name) if block.dynamic else block.transform
+        self.unconstrained[block.name] = value if transform is None else transform.inv(value)
+        msg["value"] = value
+
+
+def _refuse_discrete(sites: list[Site]) -> None:
+    if not sites:
+        return
+    listed = "; ".join(
+        f"'{site.name}' ~ {type(_innermost(site.fn)).__name__}{f' ({site.where})' if site.where else ''}"
+        for site in sites
+    )
+    names = ", ".join(f"'{site.name}'" for site in sites)
+    raise ValueError(
+        message(
+            f"discrete latent sites cannot be sampled by gradients: {listed}",
+            site=sites[0].name,
+            plates=sites[0].plates,
+            expected="continuous latent sites with a support",
+            actual=f"no density with a gradient at {names}",
+            fix="sum them out by hand (e.g. MixtureSameFamily, or logsumexp in a factor), or observe them",
+            where=sites[0].where,
+        )
+    )
+
+
+def _innermost(fn: Any) -> Any:
+    while hasattr(fn, "base_dist") and type(fn).__name__ in (
+        "Independent",
+        "ExpandedDistribution",
+        "MaskedDistribution",
+    ):
+        fn = fn.base_dist
+    return fn

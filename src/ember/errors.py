@@ -26,21 +26,42 @@ class FileFormatError(ValueError):
 
 
 def user_location() -> str | None:
-    """Return ``file:line in function`` of the innermost frame outside ember and torch, or None.
+    """Return ``file:line in function`` of the innermost frame outside ember and torch, or None."""
+    place = user_place(2)
+    return None if place is None else describe_place(place)
 
-    Walks the Python stack, so call it when building a message and not on hot paths.
+
+def user_place(depth: int = 1) -> tuple[str, int, str] | None:
+    """Return (file, line, function) of the innermost frame outside ember and torch, cheaply, or None.
+
+    :param depth: number of frames to leave out, this one included.
     """
-    import torch
-
-    skip = (_PACKAGE, os.path.dirname(os.path.abspath(torch.__file__)) + os.sep)
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
-        filename = frame.f_code.co_filename
-        # Frames of the standard library's contextlib stand between a user and our decorators.
-        if not filename.startswith(skip) and not filename.endswith(("contextlib.py", "functools.py")):
-            return f"{filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+        code = frame.f_code
+        internal = _internal_files.get(code.co_filename)
+        if internal is None:
+            internal = _internal_files[code.co_filename] = _is_internal(code.co_filename)
+        if not internal:
+            return code.co_filename, frame.f_lineno, code.co_name
         frame = frame.f_back
     return None
+
+
+def describe_place(place: tuple[str, int, str]) -> str:
+    """Return ``file:line in function``."""
+    return f"{place[0]}:{place[1]} in {place[2]}"
+
+
+_internal_files: dict[str, bool] = {}
+
+
+def _is_internal(filename: str) -> bool:
+    """Whether a file belongs to ember, to torch, or to what stands between users and our decorators."""
+    import torch
+
+    ours = (_PACKAGE, os.path.dirname(os.path.abspath(torch.__file__)) + os.sep)
+    return filename.startswith(ours) or filename.endswith(("contextlib.py", "functools.py"))
 
 
 def message(

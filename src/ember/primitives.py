@@ -40,12 +40,13 @@ def sample(
     :param name: name of the site, unique in one execution.
     :param fn: a distribution, or any callable (then called with ``args`` and ``kwargs``).
     :param obs: observed value, of a shape that broadcasts to ``batch_shape + event_shape``.
-    :param obs_mask: bool, or bool tensor that broadcasts to the batch shape. Where true the site is conditioned on
-        ``obs``, elsewhere it is imputed. It splits the site into ``NAME_observed`` and the latent
-        ``NAME_unobserved``, and records the merged value under NAME as deterministic.
+    :param obs_mask: bool, or bool tensor that broadcasts to the batch shape. Where true the site is
+        conditioned on ``obs``, elsewhere it is imputed. It splits the site into ``NAME_observed`` and the
+        latent ``NAME_unobserved``, and records the merged value under NAME as deterministic.
     :param infer: instructions to inference.
     :returns: the value, of shape ``batch_shape + event_shape``.
     :raises ValueError: for an invalid ``obs_mask``.
+    :raises TypeError: for an ``obs_mask`` with a function in place of a distribution.
 
     >>> import ember
     >>> from ember import poutine
@@ -59,7 +60,9 @@ def sample(
     is_observed = own_infer.pop("is_observed", obs is not None)
     if not handler_stack():
         if is_observed and not own_infer.get("_deterministic"):
-            warnings.warn(f"trying to observe a value outside of inference at {name}", RuntimeWarning, stacklevel=2)
+            warnings.warn(
+                f"trying to observe a value outside of inference at {name}", RuntimeWarning, stacklevel=2
+            )
             return obs
         return fn(*args, **kwargs) if obs is None or is_observed else obs
     msg = new_message("sample", name, fn, args, kwargs, obs, is_observed, own_infer)
@@ -75,7 +78,7 @@ def _sample_masked(
     obs_mask: bool | torch.Tensor,
 ) -> torch.Tensor:
     """Split a partly observed site in an observed and an unobserved one, and merge their values."""
-    if not isinstance(obs_mask, torch.Tensor) and isinstance(obs_mask, bool):
+    if isinstance(obs_mask, bool):
         obs_mask = torch.tensor(obs_mask)
     if not isinstance(obs_mask, torch.Tensor) or obs_mask.dtype != torch.bool:
         raise ValueError(
@@ -88,8 +91,15 @@ def _sample_masked(
             )
         )
     if not hasattr(fn, "batch_shape"):
-        fn = fn(*args, **kwargs)
-        args, kwargs = (), {}
+        raise TypeError(
+            message(
+                f"obs_mask at site '{name}' needs a distribution",
+                site=name,
+                expected="a distribution with a batch_shape",
+                actual=f"{fn!r}",
+                fix="pass a distribution, or leave obs_mask out",
+            )
+        )
     batch_shape = _plated_batch_shape(fn.batch_shape)
     try:
         compatible = broadcast_shape(obs_mask.shape, batch_shape) == batch_shape
@@ -146,13 +156,17 @@ def param(
     :raises KeyError: if there is neither a stored nor an initial value.
     :raises ValueError: if the initial value violates the constraint.
     """
-    store = get_param_store()
-    args = (name,) if init_tensor is None else (name, init_tensor)
     if not handler_stack():
-        return store.get_param(name, init_tensor, constraint, event_dim)
+        return get_param_store().get_param(name, init_tensor, constraint, event_dim)
+    args = (name,) if init_tensor is None else (name, init_tensor)
     kwargs = {"constraint": constraint, "event_dim": event_dim}
-    msg = new_message("param", name, store.get_param, args, kwargs)
+    msg = new_message("param", name, _stored_param, args, kwargs)
     return apply_stack(msg)["value"]
+
+
+def _stored_param(name: str, *args: Any, **kwargs: Any) -> torch.Tensor:
+    # A module-level function, so that traces with param sites can be pickled without the store.
+    return get_param_store().get_param(name, *args, **kwargs)
 
 
 def factor(name: str, log_factor: torch.Tensor, *, has_rsample: bool | None = None) -> None:
@@ -170,7 +184,18 @@ def deterministic(name: str, value: torch.Tensor, event_dim: int | None = None) 
     """Record a value that is determined by its parents; the density does not change.
 
     :param event_dim: number of rightmost dimensions that are not batch; by default all.
+    :raises TypeError: if ``value`` is not a tensor.
     """
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(
+            message(
+                f"deterministic site '{name}' needs a tensor",
+                site=name,
+                expected="a torch.Tensor",
+                actual=f"{value!r} of type {type(value).__name__}",
+                fix="wrap it in torch.as_tensor(...)",
+            )
+        )
     if event_dim is None:
         event_dim = value.ndim
     return sample(
@@ -221,7 +246,7 @@ def module(name: str, nn_module: torch.nn.Module, update_module_params: bool = F
 
     Parameters with ``requires_grad=False`` are left out.
 
-    :param update_module_params: put the store's values in place of the module's own.
+    :param update_module_params: put the store's values in place of the module's own; shared ones stay shared.
     :returns: ``nn_module`` itself.
     :raises TypeError: if ``nn_module`` is not a ``torch.nn.Module`` instance.
     :raises ValueError: if the name contains ``$$$``.
@@ -238,28 +263,30 @@ def module(name: str, nn_module: torch.nn.Module, update_module_params: bool = F
         )
     if "$$$" in name:
         raise ValueError(f"the name of a module must not contain '$$$', got '{name}'")
-    replaced: dict[str, torch.Tensor] = {}
+    replaced: dict[torch.Tensor, torch.Tensor] = {}
     for param_name, value in nn_module.named_parameters():
         if not value.requires_grad:
             if nn_module.training:
                 warnings.warn(
-                    f"{param_name} was not registered in the param store because requires_grad=False", stacklevel=2
+                    f"{param_name} was not registered in the param store because requires_grad=False",
+                    stacklevel=2,
                 )
             continue
         full_name = param_with_module_name(name, param_name)
         returned = param(full_name, value)
         if returned is not value:
-            replaced[param_name] = returned
+            replaced[value] = returned
     if update_module_params:
         _replace_parameters(nn_module, replaced)
     return nn_module
 
 
-def _replace_parameters(nn_module: torch.nn.Module, replaced: dict[str, torch.Tensor]) -> None:
-    for param_name, value in replaced.items():
-        path, _, last = param_name.rpartition(".")
-        # Not setattr: a module accepts only nn.Parameter there, and draws from priors are plain tensors.
-        nn_module.get_submodule(path)._parameters[last] = value  # type: ignore[assignment]
+def _replace_parameters(nn_module: torch.nn.Module, replaced: dict[torch.Tensor, torch.Tensor]) -> None:
+    for part in nn_module.modules():
+        for name, value in part._parameters.items():
+            if value is not None and value in replaced:
+                # Not setattr: a module accepts only nn.Parameter there, and draws from priors are none.
+                part._parameters[name] = replaced[value]  # type: ignore[assignment]
 
 
 def random_module(

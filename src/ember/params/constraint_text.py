@@ -65,7 +65,9 @@ def _encode(value: Any, name: str) -> Any:
         return [_encode(each, name) for each in value]
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise ValueError(f"cannot save parameter '{name}': {value!r} in its constraint has no description in a file")
+    raise ValueError(
+        f"cannot save parameter '{name}': {value!r} in its constraint has no description in a file"
+    )
 
 
 def from_text(text: Any) -> Constraint:

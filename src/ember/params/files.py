@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ _FORMAT = "ember-params-1"
 
 
 def save(filename: Any, params: Mapping[str, torch.Tensor], constraints: Mapping[str, Constraint]) -> None:
-    """Write unconstrained values and constraints to a safetensors file; the old file stays until all is written.
+    """Write unconstrained values and constraints to a safetensors file.
+
+    An old file of that name stays until all is written.
 
     :raises ValueError: naming the parameter, for a constraint that has no description.
     """
@@ -52,7 +55,9 @@ def load(filename: Any, map_location: Any = None) -> tuple[dict[str, torch.Tenso
     from safetensors import SafetensorError, safe_open
 
     path = Path(filename)
-    if path.read_bytes()[:2] in (b"PK", b"\x80\x02"):
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start == b"PK" or start[:1] == b"\x80":  # a zip file, or a pickle
         return _load_torch_file(path, map_location)
     try:
         with safe_open(str(path), framework="pt", device=str(map_location or "cpu")) as file:
@@ -61,23 +66,42 @@ def load(filename: Any, map_location: Any = None) -> tuple[dict[str, torch.Tenso
                 raise _not_ours(path, "a safetensors file without ember's description of constraints")
             described = json.loads(metadata["constraints"])
             params = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-            return params, {name: from_text(described[name]) for name in params}
-    except (SafetensorError, json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
-        raise _not_ours(path, str(error)) from error
+            return _checked(path, params, {name: from_text(text) for name, text in described.items()})
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise error if isinstance(error, FileFormatError) else _not_ours(path, str(error)) from error
 
 
-def _load_torch_file(
-    path: Path, map_location: Any
-) -> tuple[dict[str, torch.Tensor], dict[str, Constraint]]:
+def _load_torch_file(path: Path, map_location: Any) -> tuple[dict[str, torch.Tensor], dict[str, Constraint]]:
     """Read a file of ``torch.save``; nothing but tensors and constraints is unpickled."""
     try:
-        with torch.serialization.safe_globals(constraint_classes()):
+        # The legacy format of old versions warns about its storages; reading it is all that is asked here.
+        with warnings.catch_warnings(), torch.serialization.safe_globals([*constraint_classes()]):
+            warnings.simplefilter("ignore")
             state = torch.load(path, map_location=map_location, weights_only=True)
-        params, found = state["params"], state["constraints"]
-        if set(params) != set(found) or not all(isinstance(each, Constraint) for each in found.values()):
-            raise _not_ours(path, "parameters and constraints do not belong together")
-    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
+        return _checked(path, state["params"], state["constraints"])
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        EOFError,
+    ) as error:
+        if isinstance(error, FileFormatError):
+            raise
         raise _not_ours(path, str(error).partition("\n")[0]) from error
+
+
+def _checked(path: Path, params: Any, found: Any) -> tuple[dict[str, torch.Tensor], dict[str, Constraint]]:
+    """Return what was read, if it is floating point tensors with a constraint each."""
+    if set(params) != set(found):
+        raise _not_ours(path, "parameters and constraints do not belong together")
+    for name, value in params.items():
+        if not isinstance(value, torch.Tensor) or not (value.is_floating_point() or value.is_complex()):
+            raise _not_ours(path, f"'{name}' is not a floating point tensor")
+        if not isinstance(found[name], Constraint):
+            raise _not_ours(path, f"'{name}' has no constraint")
     return {name: value.detach() for name, value in params.items()}, found
 
 

@@ -155,14 +155,17 @@ class ParamStoreDict:
 
     @staticmethod
     def _check_value(name: str, value: torch.Tensor, constraint: Constraint) -> None:
-        valid = constraint.check(value)
-        if not bool(valid.all()):
+        try:
+            valid = bool(constraint.check(value).all())
+        except (IndexError, RuntimeError):  # too few dimensions for a constraint on vectors or matrices
+            valid = False
+        if not valid:
             raise ValueError(
                 message(
                     f"the value of parameter '{name}' violates its constraint",
                     site=name,
                     expected=f"a value that satisfies {constraint}",
-                    actual=_excerpt(value),
+                    actual=f"{_excerpt(value)} of shape {tuple(value.shape)}",
                     fix="choose a value inside the constraint, or another constraint",
                 )
             )
@@ -231,11 +234,13 @@ class ParamStoreDict:
     def set_state(self, state: StoreState) -> None:
         """Take in the parameters of a state; others stay.
 
-        :raises ValueError: if the state has other keys than ``params`` and ``constraints``, or their names differ.
+        :raises ValueError: for other keys than ``params`` and ``constraints``, or names without counterpart.
         """
         if not isinstance(state, dict) or set(state) != {"params", "constraints"}:
             keys = sorted(state) if isinstance(state, dict) else type(state).__name__
-            raise ValueError(f"malformed state of a parameter store: expected keys params and constraints, got {keys}")
+            raise ValueError(
+                f"malformed state of a parameter store: expected keys params and constraints, got {keys}"
+            )
         if set(state["params"]) != set(state["constraints"]):
             different = sorted(set(state["params"]) ^ set(state["constraints"]))
             raise ValueError(f"malformed state of a parameter store: names without counterpart: {different}")

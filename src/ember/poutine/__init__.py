@@ -10,8 +10,8 @@ from ember.poutine.escape_messenger import EscapeMessenger, queue
 from ember.poutine.markov_messenger import markov
 from ember.poutine.messenger import Messenger, handler, unwrap
 from ember.poutine.param_messengers import LiftMessenger, SubstituteMessenger
-from ember.poutine.replay_messenger import ReplayMessenger
 from ember.poutine.reparam_messenger import ReparamMessenger
+from ember.poutine.replay_messenger import ReplayMessenger
 from ember.poutine.runtime import NonlocalExit, get_mask
 from ember.poutine.seed_messenger import SeedMessenger
 from ember.poutine.trace_messenger import TraceMessenger

@@ -23,7 +23,7 @@ def broadcast_site(msg: Message) -> None:
     """
     fn = msg["fn"]
     batch_shape = getattr(fn, "batch_shape", None)
-    if batch_shape is None or msg["done"] or type(fn).__name__ == "_Subsample":
+    if batch_shape is None:  # a stochastic function, or a plate's own draw of indices
         return
     target: list[Any] | None = None
     ndim = len(batch_shape)

@@ -61,8 +61,8 @@ class DoMessenger(Messenger):
         original = name.removesuffix("__CF")
         if original != name and original in self.data:
             warnings.warn(
-                f"Attempting to intervene on variable {original} multiple times, this is almost certainly incorrect "
-                "behavior; the innermost value is used",
+                f"Attempting to intervene on variable {original} multiple times, this is almost certainly "
+                "incorrect behavior; the innermost value is used",
                 RuntimeWarning,
                 stacklevel=2,
             )

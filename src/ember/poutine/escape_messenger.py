@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from queue import Empty
 from typing import Any
@@ -65,9 +66,7 @@ def enum_extend(trace: Trace, msg: Message, num_samples: int | None = None) -> l
 
 def mc_extend(trace: Trace, msg: Message, num_samples: int | None = None) -> list[Trace]:
     """Extend a trace by ``num_samples`` draws at the site (one by default)."""
-    return [
-        _extend(trace, msg, msg["fn"](*msg["args"], **msg["kwargs"])) for _ in range(num_samples or 1)
-    ]
+    return [_extend(trace, msg, msg["fn"](*msg["args"], **msg["kwargs"])) for _ in range(num_samples or 1)]
 
 
 def _extend(trace: Trace, msg: Message, value: torch.Tensor) -> Trace:
@@ -120,7 +119,7 @@ def _queued(
             except Empty:
                 raise ValueError("poutine.queue: the queue of partial traces is empty") from None
             recorder = TraceMessenger()
-            escaping = EscapeMessenger(lambda msg, partial=partial: escape_fn(partial, msg))
+            escaping = EscapeMessenger(functools.partial(escape_fn, partial))
             traced = recorder(escaping(ReplayMessenger(partial)(fn)))
             try:
                 return traced(*args, **kwargs)

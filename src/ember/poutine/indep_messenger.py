@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -13,9 +12,8 @@ from ember.poutine.messenger import Messenger
 from ember.poutine.runtime import (
     CondIndepStackFrame,
     Message,
-    activate_plate,
+    active_plates,
     claim_plate,
-    deactivate_plate,
     refuse_duplicate_plate,
 )
 
@@ -50,7 +48,6 @@ class IndepMessenger(Messenger):
         self.counter = 0
         self._vectorized: bool | None = None
         self._indices: torch.Tensor | None = None
-        self._frame: CondIndepStackFrame | None = None
 
     @property
     def indices(self) -> torch.Tensor:
@@ -67,27 +64,13 @@ class IndepMessenger(Messenger):
         return CondIndepStackFrame(self.name, self.dim, self.size, self.counter, self.size)
 
     def __enter__(self) -> Any:
-        if self._vectorized is not False:
-            dim = claim_plate(self.name, self.dim)
-            super().__enter__()
-            self._vectorized = True
-            self.dim = dim
+        if self._vectorized is False:
+            refuse_duplicate_plate(self.name, active_plates())
         else:
-            refuse_duplicate_plate(self.name)
-            super().__enter__()
-        self._frame = self._make_frame()
-        activate_plate(self._frame)
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        if self._frame is not None:
-            deactivate_plate(self._frame)
-        return super().__exit__(exc_type, exc_value, traceback)
+            self.dim = claim_plate(self.name, self.dim)
+            self._vectorized = True
+        self.plate_frame = self._make_frame()
+        return super().__enter__()
 
     def __iter__(self) -> Iterator[int]:
         if self._vectorized is True or self.dim is not None:
@@ -110,5 +93,6 @@ class IndepMessenger(Messenger):
                 yield index
 
     def _process_message(self, msg: Message) -> None:
-        if self._frame is not None:
-            msg["cond_indep_stack"] = (self._frame, *msg["cond_indep_stack"])
+        frame = self.plate_frame
+        if frame is not None:
+            msg["cond_indep_stack"] = (frame, *msg["cond_indep_stack"])

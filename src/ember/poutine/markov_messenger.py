@@ -121,5 +121,7 @@ def markov(
     if callable(fn):
         return messenger(fn)
     if not isinstance(fn, Iterable):
-        raise ValueError(f"{fn!r} is neither callable nor iterable, did you mean to pass it as a keyword arg?")
+        raise ValueError(
+            f"{fn!r} is neither callable nor iterable, did you mean to pass it as a keyword arg?"
+        )
     return messenger.generator(fn)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
-from ember.poutine.runtime import Message, handler_stack, pop_handler, push_handler
+from ember.poutine.runtime import CondIndepStackFrame, Message, handler_stack, pop_handler, push_handler
 
 Self = TypeVar("Self", bound="Messenger")
 
@@ -21,11 +22,15 @@ class Messenger:
     message: ``_pyro_sample``, ``_pyro_post_sample``, ``_pyro_param``, …
     """
 
-    _dispatch: ClassVar[dict[str, Callable[..., Any] | None]]
+    plate_frame: CondIndepStackFrame | None = None  # what a plate adds to sites while it is active
+
+    # Methods by type of message, found on first use.
+    _before: ClassVar[dict[str, Callable[..., Any] | None]] = {}
+    _after: ClassVar[dict[str, Callable[..., Any] | None]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._dispatch = {}
+        cls._before, cls._after = {}, {}
         if "_post_process_message" in cls.__dict__ and "_postprocess_message" not in cls.__dict__:
             cls._postprocess_message = cls.__dict__["_post_process_message"]  # type: ignore[method-assign]
 
@@ -57,26 +62,29 @@ class Messenger:
         """Forget what was recorded, when a run is abandoned (see NonlocalExit)."""
 
     def _process_message(self, msg: Message) -> None:
-        method = self._method("_pyro_" + msg["type"])
+        kind = msg["type"]
+        try:
+            method = self._before[kind]
+        except KeyError:
+            method = self._before[kind] = self._find_method("_pyro_" + kind)
         if method is not None:
             method(self, msg)
 
     def _postprocess_message(self, msg: Message) -> None:
-        method = self._method("_pyro_post_" + msg["type"])
+        kind = msg["type"]
+        try:
+            method = self._after[kind]
+        except KeyError:
+            method = self._after[kind] = self._find_method("_pyro_post_" + kind)
         if method is not None:
             method(self, msg)
 
     @classmethod
-    def _method(cls, name: str) -> Callable[..., Any] | None:
-        try:
-            return cls._dispatch[name]
-        except KeyError:
-            found = getattr(cls, name, None)
-            if found is not None and isinstance(_static_attribute(cls, name), (staticmethod, classmethod)):
-                function = found
-                found = lambda self, msg: function(msg)  # noqa: E731 - gives it the calling form of a method
-            cls._dispatch[name] = found
-            return found
+    def _find_method(cls, name: str) -> Callable[..., Any] | None:
+        found = getattr(cls, name, None)
+        if isinstance(inspect.getattr_static(cls, name, None), (staticmethod, classmethod)):
+            return lambda self, msg: found(msg)  # type: ignore[misc]  # gives it the calling form of a method
+        return found
 
     @classmethod
     def register(
@@ -106,20 +114,10 @@ class Messenger:
         return fn
 
 
-Messenger._dispatch = {}
-
-
 def _forget_dispatch(cls: type[Messenger]) -> None:
-    cls._dispatch = {}
+    cls._before, cls._after = {}, {}
     for subclass in cls.__subclasses__():
         _forget_dispatch(subclass)
-
-
-def _static_attribute(cls: type, name: str) -> Any:
-    for base in cls.__mro__:
-        if name in base.__dict__:
-            return base.__dict__[name]
-    return None
 
 
 class BoundHandler:
@@ -199,5 +197,3 @@ def block_messengers(predicate: Callable[[Messenger], bool]) -> Iterator[list[Me
 
 def _ignore(msg: Message) -> None:
     return None
-
-

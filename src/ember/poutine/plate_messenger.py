@@ -18,8 +18,8 @@ from ember.poutine.subsample_messenger import SubsampleMessenger
 class PlateMessenger(SubsampleMessenger):
     """Declare conditional independence of the sites inside.
 
-    ``with plate(name, size) as ind:`` allocates a batch dimension, expands the distributions inside over it and
-    yields the indices, a long tensor of shape ``(subsample_size,)`` (None without ``size``).
+    ``with plate(name, size) as ind:`` allocates a batch dimension, expands the distributions inside over it
+    and yields the indices, a long tensor of shape ``(subsample_size,)`` (None without ``size``).
     ``for i in plate(name, size):`` yields ints, and sites of different iterations are independent.
 
     :param name: name of the plate; shares the namespace of sample sites.

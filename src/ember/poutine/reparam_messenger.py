@@ -34,14 +34,19 @@ class Reparameteriser(Protocol):
     def apply(self, msg: ReparamMessage) -> ReparamResult: ...
 
 
+ReparamConfig = dict[str, Reparameteriser] | Callable[[Message], Reparameteriser | None]
+
+
 class ReparamMessenger(Messenger):
     """Rewrite sample sites.
 
-    :param config: dict from site name to reparameteriser, or a function of the site record that returns one or
-        None.
+    :param config: dict from site name to reparameteriser, or a function of the site record that returns one
+        or None.
     """
 
-    def __init__(self, config: dict[str, Reparameteriser] | Callable[[Message], Reparameteriser | None]) -> None:
+    def __init__(
+        self, config: dict[str, Reparameteriser] | Callable[[Message], Reparameteriser | None]
+    ) -> None:
         self.config = config
         self._args_kwargs: tuple[tuple[Any, ...], dict[str, Any]] | None = None
 

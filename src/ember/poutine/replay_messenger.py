@@ -37,13 +37,15 @@ class ReplayMessenger(Messenger):
                     site=msg["name"],
                     plates=msg["cond_indep_stack"],
                     expected="a latent sample site of this name in the trace to replay from",
-                    actual=f"an observed {site['type']} site" if site["is_observed"] else f"a {site['type']} site",
+                    actual=f"an observed {site['type']} site"
+                    if site["is_observed"]
+                    else f"a {site['type']} site",
                     fix="rename the site, or condition the model instead of replaying",
                 )
             )
         msg["done"] = True
         msg["value"] = site["value"]
-        msg["infer"] = site["infer"]
+        msg["infer"] = dict(site["infer"])  # each site owns its dict
 
     def _pyro_param(self, msg: Message) -> None:
         if self.params is None or msg["name"] not in self.params:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar
+
+from ember.errors import message
 
 if TYPE_CHECKING:
     from ember.poutine.messenger import Messenger
@@ -100,7 +102,6 @@ class NonlocalExit(Exception):
 
 # Immutable, so that a context copied into a thread or task keeps its own view.
 _stack: ContextVar[tuple[Messenger, ...]] = ContextVar("ember_handlers", default=())
-_active_plates: ContextVar[tuple[CondIndepStackFrame, ...]] = ContextVar("ember_plates", default=())
 
 
 def handler_stack() -> tuple[Messenger, ...]:
@@ -233,47 +234,57 @@ def _no_value() -> None:
 
 
 def get_plates() -> tuple[CondIndepStackFrame, ...]:
-    """Return the plates that are active here, outermost first."""
-    return _active_plates.get()
+    """Return the plates that a site here would be in, outermost first; those behind a block are left out."""
+    if not _stack.get():
+        return ()
+    return apply_stack(new_message("get_plates", None, _no_value))["cond_indep_stack"]
+
+
+def active_plates() -> list[CondIndepStackFrame]:
+    """Return the frames of all plates on the stack, blocked or not, outermost first."""
+    return [handler.plate_frame for handler in _stack.get() if handler.plate_frame is not None]
 
 
 def claim_plate(name: str, dim: int | None) -> int:
     """Return the batch dimension that a plate gets on entry: ``dim`` if free, or the rightmost free one.
 
-    :raises ValueError: if ``dim`` is taken or not negative, or a plate of this name is active.
+    :raises ValueError: if ``dim`` is taken, or a plate of this name is active.
     """
-    active = _active_plates.get()
-    refuse_duplicate_plate(name)
+    active = active_plates()
+    refuse_duplicate_plate(name, active)
     taken = {frame.dim: frame for frame in active}
     if dim is None:
         dim = -1
         while dim in taken:
             dim -= 1
     elif dim in taken:
+        free = min(other for other in taken if other is not None) - 1
         raise ValueError(
-            f"collide at dim={dim}: plates '{taken[dim].name}' and '{name}' want the same batch dimension\n"
-            f"  fix: give one of them another dim, e.g. plate('{name}', ..., dim={min(d for d in taken if d) - 1})"
+            message(
+                f"plates '{taken[dim].name}' and '{name}' collide at dim={dim}",
+                site=name,
+                plates=active,
+                expected=f"a batch dimension for '{name}' that no enclosing plate uses",
+                actual=f"dim={dim}, which is the dim of '{taken[dim].name}'",
+                fix=f"give one of them another dim, e.g. plate('{name}', ..., dim={free})",
+            )
         )
     return dim
 
 
-def refuse_duplicate_plate(name: str) -> None:
-    """Raise ValueError if a plate of this name is active."""
-    if any(frame.name == name for frame in _active_plates.get()):
+def refuse_duplicate_plate(name: str, active: Iterable[CondIndepStackFrame]) -> None:
+    """Raise ValueError if a plate of this name is among the active ones."""
+    if any(frame.name == name for frame in active):
         raise ValueError(
-            f"duplicate plate '{name}': a plate of this name is already active\n"
-            "  fix: use another name, or leave the first plate before entering it again"
+            message(
+                f"duplicate plate '{name}'",
+                site=name,
+                plates=active,
+                expected="nested plates of different names, each entered once at a time",
+                actual=f"a plate named '{name}' is already active",
+                fix="use another name, or leave the first plate before entering it again",
+            )
         )
-
-
-def activate_plate(frame: CondIndepStackFrame) -> None:
-    """Mark a plate as active in this context."""
-    _active_plates.set((*_active_plates.get(), frame))
-
-
-def deactivate_plate(frame: CondIndepStackFrame) -> None:
-    """Free the plate's name and dimension."""
-    _active_plates.set(tuple(each for each in _active_plates.get() if each.name != frame.name))
 
 
 def __getattr__(name: str) -> Any:

@@ -47,9 +47,7 @@ def _align(rows: list[list[str | None]]) -> str:
     head = max((len(label) for label, _, _ in tables if label is not None), default=0)
     left = max((len(batch) for _, batch, _ in tables), default=0)
     right = max((len(event or []) for _, _, event in tables), default=0)
-    width = max(
-        (len(cell) for _, batch, event in tables for cell in [*batch, *(event or [])]), default=1
-    )
+    width = max((len(cell) for _, batch, event in tables for cell in [*batch, *(event or [])]), default=1)
     lines = []
     for label, batch, event in tables:
         text = (label or "").rjust(head)

@@ -36,7 +36,7 @@ class _Subsample(Distribution):
     def __call__(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         return self.sample()
 
-    def sample(self, sample_shape: Any = torch.Size()) -> torch.Tensor:
+    def sample(self, sample_shape: Any = ()) -> torch.Tensor:
         """Draw the indices, a long tensor of shape ``(subsample_size,)``."""
         if sample_shape:
             raise ValueError("a minibatch of indices is drawn one at a time, without sample_shape")
@@ -45,7 +45,7 @@ class _Subsample(Distribution):
             return torch.arange(size, dtype=torch.long, device=self.device)
         return torch.randperm(size, dtype=torch.long)[:subsample_size].to(self.device)
 
-    def log_prob(self, value: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def log_prob(self, x: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Return zero: minibatches are accounted for by the scale of the plate."""
         return torch.zeros(())
 
@@ -159,7 +159,9 @@ def _mark_slice(full: torch.Tensor, sliced: torch.Tensor, dim: int, indices: tor
 
 def _check_sizes(name: str, size: Any, subsample_size: Any, subsample: Any) -> None:
     def refuse(what: str, expected: str, actual: str, fix: str) -> None:
-        raise ValueError(message(f"plate '{name}': {what}", site=name, expected=expected, actual=actual, fix=fix))
+        raise ValueError(
+            message(f"plate '{name}': {what}", site=name, expected=expected, actual=actual, fix=fix)
+        )
 
     if size is None:
         if subsample_size is not None or subsample is not None:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from ember import settings
-from ember.errors import user_location
+from ember.errors import user_place
 from ember.poutine.messenger import BoundHandler, Messenger
 from ember.poutine.runtime import Message
 from ember.poutine.trace_struct import Trace
@@ -55,21 +55,16 @@ class TraceMessenger(Messenger):
             self.trace.nodes["_INPUT"] = recorded.nodes["_INPUT"]
 
     def _pyro_post_sample(self, msg: Message) -> None:
-        if self.param_only or msg["infer"].get("_do_not_trace"):
-            return
-        self._record(msg)
+        if not (self.param_only or msg["infer"].get("_do_not_trace")):
+            self._record(msg)
 
     def _pyro_post_param(self, msg: Message) -> None:
         self._record(msg)
 
     def _record(self, msg: Message) -> None:
-        name = str(msg["name"])
-        trace = self.trace
-        trace.add_node(name, **msg)
-        if settings.read("validate_poutine"):
-            location = user_location()
-            if location is not None:
-                trace.locations.setdefault(name, location)
+        # A copy, since handlers further in may still change the message.
+        place = user_place(2) if settings.read("validate_poutine") else None
+        self.trace.add_record(str(msg["name"]), msg.copy(), place)
 
 
 class TraceHandler(BoundHandler):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
 from ember import settings
-from ember.distributions.scaling import scale_and_mask
-from ember.errors import message
+from ember.errors import describe_place, message
 from ember.poutine.runtime import Message
 from ember.poutine.shape_table import format_shapes
+from ember.poutine.site_density import call_density, score_site, store_log_prob
 
 SiteFilter = Callable[[str, Message], bool]
 
@@ -33,7 +33,7 @@ class Trace:
             raise ValueError(f"graph_type must be 'flat' or 'dense', got {graph_type!r}")
         self.graph_type = graph_type
         self.nodes: dict[str, Any] = {}
-        self.locations: dict[str, str] = {}  # where sites stand in the user's source, if known
+        self._places: dict[str, tuple[str, int, str]] = {}  # file, line and function of sites, if known
         self._successors: dict[str, dict[str, None]] = {}
         self._predecessors: dict[str, dict[str, None]] = {}
 
@@ -46,20 +46,35 @@ class Trace:
     def __len__(self) -> int:
         return len(self.nodes)
 
+    @property
+    def locations(self) -> dict[str, str]:
+        """Where the sites stand in the user's source (``file:line in function``); known under validation."""
+        return {name: describe_place(place) for name, place in self._places.items()}
+
     # -- graph ---------------------------------------------------------------------------------------------
 
     def add_node(self, site_name: str, **kwargs: Any) -> None:
         """Add a site record.
 
-        :raises RuntimeError: if a latent or observed site of this name is there, or a site of another type.
+        :raises RuntimeError: if a site of this name is there, unless both are params.
         """
-        known = self.nodes.get(site_name)
-        if known is not None and kwargs["type"] != "param":
-            self._refuse_duplicate(site_name, known, kwargs)
-        self.nodes[site_name] = kwargs
+        self.add_record(site_name, kwargs)
+
+    def add_record(self, name: str, site: Any, place: tuple[str, int, str] | None = None) -> None:
+        """Add a site record as it is, without copying it.
+
+        :param place: file, line and function of the statement.
+        :raises RuntimeError: if a site of this name is there, unless both are params.
+        """
+        known = self.nodes.get(name)
+        if known is not None and not known["type"] == site["type"] == "param":
+            self._refuse_duplicate(name, known, site)
+        self.nodes[name] = site
+        if place is not None:
+            self._places.setdefault(name, place)
 
     def _refuse_duplicate(self, name: str, known: Any, new: Any) -> None:
-        first = self.locations.get(name)
+        first = describe_place(self._places[name]) if name in self._places else None
         if known["type"] != new["type"]:
             raise RuntimeError(
                 message(
@@ -118,9 +133,27 @@ class Trace:
         """Return a copy with its own site records, which share their values."""
         new = Trace(self.graph_type)
         new.nodes = {name: site.copy() for name, site in self.nodes.items()}
-        new.locations = dict(self.locations)
+        new._places = dict(self._places)
         new._successors = {name: dict(targets) for name, targets in self._successors.items()}
         new._predecessors = {name: dict(sources) for name, sources in self._predecessors.items()}
+        return new
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the autograd graph behind: values are detached, so that a trace pickles and deep-copies."""
+        state = self.__dict__.copy()
+        state["nodes"] = {
+            name: {
+                key: each.detach() if isinstance(each, torch.Tensor) else each for key, each in site.items()
+            }
+            for name, site in self.nodes.items()
+        }
+        return state
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Trace:
+        """Copy records and values; distributions, which nobody changes, are shared."""
+        memo.update({id(site["fn"]): site["fn"] for site in self.nodes.values() if "fn" in site})
+        new = Trace(self.graph_type)
+        new.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
         return new
 
     def detach_(self) -> None:
@@ -134,39 +167,30 @@ class Trace:
     def log_prob_sum(self, site_filter: SiteFilter = allow_all_sites) -> Any:
         """Return the sum of the log probabilities of the sample sites, scaled and masked: a scalar tensor."""
         result: Any = 0.0
+        validate = settings.read("validate_poutine")
         for name, site in self.nodes.items():
-            if site["type"] == "sample" and site_filter(name, site):
+            if site["type"] == "sample" and (site_filter is allow_all_sites or site_filter(name, site)):
                 if "log_prob_sum" not in site:
-                    self._score_site(name, site)
+                    score_site(name, site, validate)
                 result = result + site["log_prob_sum"]
         return result
 
     def compute_log_prob(self, site_filter: SiteFilter = allow_all_sites) -> None:
         """Set ``unscaled_log_prob``, ``log_prob`` and ``log_prob_sum`` of the sample sites."""
+        validate = settings.read("validate_poutine")
         for name, site in self.nodes.items():
             if site["type"] == "sample" and "log_prob" not in site and site_filter(name, site):
-                self._score_site(name, site)
+                score_site(name, site, validate)
 
     def compute_score_parts(self) -> None:
         """Set ``score_parts`` besides the log probabilities, for gradient estimators."""
+        validate = settings.read("validate_poutine")
         for name, site in self.nodes.items():
             if site["type"] == "sample" and "score_parts" not in site:
-                parts = _call_density(name, site, "score_parts")
+                parts = call_density(name, site, "score_parts")
                 site["unscaled_log_prob"] = parts.log_prob
                 site["score_parts"] = parts.scale_and_mask(site["scale"], site["mask"])
-                self._store_log_prob(name, site, site["score_parts"].log_prob)
-
-    def _score_site(self, name: str, site: Any) -> None:
-        log_prob = _call_density(name, site, "log_prob")
-        site["unscaled_log_prob"] = log_prob
-        self._store_log_prob(name, site, scale_and_mask(log_prob, site["scale"], site["mask"]))
-
-    def _store_log_prob(self, name: str, site: Any, log_prob: Any) -> None:
-        site["log_prob"] = log_prob
-        total = log_prob.sum() if log_prob.ndim else log_prob
-        site["log_prob_sum"] = total
-        if settings.read("validate_poutine"):
-            warn_if_not_finite(total, f"log_prob_sum at site '{name}'", lambda: _describe_site(site))
+                store_log_prob(name, site, site["score_parts"].log_prob, validate)
 
     def pack_tensors(self, plate_to_symbol: dict[str, str] | None = None) -> None:
         """Refuse: packing belongs to enumeration."""
@@ -216,57 +240,5 @@ class Trace:
         return format_shapes(self.nodes, title, last_site)
 
 
-def warn_if_not_finite(value: Any, what: str, details: Callable[[], str] | None = None) -> None:
-    """Warn about NaN or +inf in ``value`` and, later, NaN in its gradient; −inf is a legal log probability."""
-    if not isinstance(value, torch.Tensor):
-        return
-    if value.requires_grad:
-        value.register_hook(lambda grad: _warn_if_nan_gradient(grad, what))
-    # One test for both: NaN and +inf are what is not below +inf.
-    if not bool((value < torch.inf).all()):
-        kind = "NaN" if bool(torch.isnan(value).any()) else "+inf"
-        warnings.warn(
-            message(
-                f"Encountered {kind}: {what}",
-                actual=details() if details else None,
-                fix="check the parameters and values at this site",
-            ),
-            stacklevel=2,
-        )
-
-
-def _warn_if_nan_gradient(grad: torch.Tensor, what: str) -> None:
-    if bool(torch.isnan(grad).any()):
-        warnings.warn(message(f"Encountered NaN: gradient of {what}"), stacklevel=2)
-
-
-def _describe_site(site: Any) -> str:
-    return f"value {_excerpt(site['value'])} under {site['fn']}"
-
-
-def _excerpt(value: Any) -> str:
-    text = str(value.detach() if isinstance(value, torch.Tensor) else value)
-    return text if len(text) <= 200 else text[:200] + " …"
-
-
-def _call_density(name: str, site: Any, method: str) -> Any:
-    """Call ``log_prob`` or ``score_parts`` of the site's distribution; errors get the site's name."""
-    try:
-        return getattr(site["fn"], method)(site["value"], *site["args"], **site["kwargs"])
-    except (ValueError, RuntimeError) as error:
-        raise _named(error, name, site) from error
-
-
-def _named(error: Exception, name: str, site: Any) -> Exception:
-    batch_shape = tuple(getattr(site["fn"], "batch_shape", ()))
-    event_shape = tuple(getattr(site["fn"], "event_shape", ()))
-    text = message(
-        f"Error while computing log_prob at site '{name}': {error}",
-        site=name,
-        plates=site["cond_indep_stack"],
-        expected=f"a value broadcastable to batch_shape {batch_shape} + event_shape {event_shape}"
-        " in the support of the distribution",
-        actual=f"a value of shape {tuple(getattr(site['value'], 'shape', ()))}",
-    )
-    kind = ValueError if isinstance(error, ValueError) else RuntimeError
-    return kind(text)
+def _without_graph(value: Any) -> Any:
+    return value.detach() if isinstance(value, torch.Tensor) else value

@@ -14,15 +14,18 @@ from ember.poutine.runtime import Message
 class MaskMessenger(Messenger):
     """Let only some batch elements of the sites inside count.
 
-    :param mask: bool, or bool tensor that broadcasts to the sites' batch shapes. Nested masks combine by "and".
+    :param mask: bool, or bool tensor that broadcasts to the sites' batch shapes. Nested masks combine
+        by "and".
     :raises ValueError: if the mask is not boolean.
     """
 
     def __init__(self, mask: bool | torch.Tensor) -> None:
         if not (isinstance(mask, bool) or (isinstance(mask, torch.Tensor) and mask.dtype == torch.bool)):
-            kind = f"a {mask.dtype} tensor" if isinstance(mask, torch.Tensor) else type(mask).__name__
+            kind = f"a {mask.dtype} tensor" if isinstance(mask, torch.Tensor) else repr(mask)
             raise ValueError(
-                message("Invalid mask", expected="a bool or a bool tensor", actual=kind, fix="use mask.bool()")
+                message(
+                    "Invalid mask", expected="a bool or a bool tensor", actual=kind, fix="use mask.bool()"
+                )
             )
         self.mask = mask
 

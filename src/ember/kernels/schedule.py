@@ -69,7 +69,7 @@ def fisher(
 
     The background estimator replaces the foreground once it has seen a window's draws, so that the foreground
     always holds between one and two windows (Seyboldt, Carlson & Carpenter, arXiv 2603.18845). Windows are
-    short in an early phase, while the chain may still be on its way. Below 10 draws only the step size adapts.
+    short in an early phase, while the chain may still be on its way. Below 10 draws the metric stays.
 
     :param num_warmup: number of warmup draws.
     :param update_interval: number of draws between estimates of the metric.

@@ -142,7 +142,7 @@ def test_leaves_of_an_extension_are_chosen_by_their_weights():
             step_size,
             inverse_mass,
             energy,
-            3,
+            torch.full((3, 5, 2), torch.nan, dtype=torch.float64),
             1000.0,
         )
         assert int(extension.num_leaves) == 4

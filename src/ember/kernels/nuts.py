@@ -50,6 +50,7 @@ class _Tree(NamedTuple):
     acceptance_sum: Tensor
     turning: Tensor
     diverging: Tensor
+    checkpoints: Tensor  # [max_tree_depth, 5, D], room for the stack of an extension
 
 
 def step(
@@ -96,7 +97,7 @@ def step(
             step_size=torch.where(forward, step_size, -step_size),
             metric=metric,
             start_energy=start_energy,
-            rows=max_tree_depth,
+            checkpoints=tree.checkpoints,
             max_energy_error=max_energy_error,
         )
         return _join(random.fold_in(doubling_key, _CHOICE), tree, extension, near)
@@ -116,6 +117,7 @@ def step(
         acceptance_sum=zero,
         turning=no,
         diverging=no,
+        checkpoints=end.new_zeros((max_tree_depth, 5, end.shape[1])),
     )
     last = while_loop(growing, double, first)
     info = Info(
@@ -159,4 +161,5 @@ def _join(key: Tensor, tree: _Tree, extension: Extension, near: Tensor) -> _Tree
         acceptance_sum=tree.acceptance_sum + extension.acceptance_sum,
         turning=extension.turning | turning,
         diverging=extension.diverging,
+        checkpoints=extension.checkpoints,
     )

@@ -61,7 +61,7 @@ def extend(
     step_size: Tensor,
     metric: Metric,
     start_energy: Tensor,
-    rows: int,
+    checkpoints: Tensor,
     max_energy_error: float,
 ) -> Extension:
     """Visit ``size`` new leaves from the leaf ``start`` on, or fewer if one diverges or a subtree turns.
@@ -69,10 +69,10 @@ def extend(
     :param key: random numbers for the choice among the leaves.
     :param start: the trajectory's end, ``[4, D]``, itself not among the new leaves.
     :param proposal: returned if no leaf has weight.
-    :param size: int64, a power of two below ``2**rows``.
+    :param size: int64, a power of two.
     :param step_size: signed: negative goes back in time.
     :param start_energy: energy that errors and weights are relative to.
-    :param rows: height of the stack of checkpoints.
+    :param checkpoints: room for the stack, ``[log2(size) + 1 or more, 5, D]``, its content does not matter.
     :param max_energy_error: energy error above which a leaf counts as diverging.
     """
     minus_infinity = torch.full_like(start_energy, -torch.inf)
@@ -135,7 +135,7 @@ def extend(
         acceptance_sum=zero,
         turning=no,
         diverging=no,
-        checkpoints=start.new_zeros((rows, 5, start.shape[1])),
+        checkpoints=checkpoints,
         top=no_leaves,
     )
     return while_loop(unfinished, visit, empty)

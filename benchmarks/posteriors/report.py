@@ -1,0 +1,48 @@
+"""Read a runner's arguments and write its measurements, for every system alike."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from workloads import DENSE, WORKLOADS
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process's job."""
+
+    workload: str
+    warmup: int
+    draws: int
+    chains: int
+    seed: int
+    output: Path
+
+    @property
+    def data(self) -> dict[str, np.ndarray]:
+        return WORKLOADS[self.workload]()
+
+    @property
+    def dense(self) -> bool:
+        return self.workload in DENSE
+
+    def elapsed(self) -> float:
+        """Seconds since the process was started."""
+        return time.clock_gettime(time.CLOCK_MONOTONIC) - float(os.environ["BENCHMARK_STARTED"])
+
+
+def parse(argv: list[str]) -> Run:
+    """Read ``workload warmup draws chains seed output``."""
+    workload, warmup, draws, chains, seed, output = argv[-6:]
+    return Run(workload, int(warmup), int(draws), int(chains), int(seed), Path(output))
+
+
+def describe_run(run: Run, draws: dict[str, np.ndarray], **measured: float) -> None:
+    """Write draws (chain, draw, …) by name, and the measurements."""
+    np.savez(run.output.with_suffix(".npz"), **draws)
+    run.output.write_text(json.dumps({"draws": run.draws, **measured}))

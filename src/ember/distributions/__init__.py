@@ -1,49 +1,141 @@
 """Offer probability distributions, their constraints and transforms; usable without the language."""
 
-from torch.distributions import biject_to, kl_divergence, register_kl, transform_to
+from torch.distributions import ExponentialFamily
 
-from . import constraints, transforms
-from .bounded import Beta, Uniform
-from .discrete import Bernoulli, Categorical
+from . import constraints, kl, transforms
+from .bijections import biject_to, transform_to
+from .bounded import AffineBeta, Beta, ContinuousBernoulli, Kumaraswamy, Uniform
+from .compound_counts import BetaBinomial, DirichletMultinomial, ExtendedBetaBinomial, GammaPoisson
+from .counts import Binomial, ExtendedBinomial, Geometric, NegativeBinomial, Poisson
+from .directional import ProjectedNormal, VonMises
+from .discrete import Bernoulli, Categorical, OrderedLogistic
 from .distribution import Distribution
+from .empirical import Empirical, ImproperUniform
 from .expanded import ExpandedDistribution
 from .independent import Independent
+from .kl import kl_divergence, register_kl
 from .masked import MaskedDistribution
+from .matrices import LKJ, LKJCholesky, Wishart
+from .mixtures import MaskedMixture, MixtureSameFamily
+from .multivariate import LowRankMultivariateNormal, MultivariateNormal, MultivariateStudentT
+from .nan_masked import NanMaskedMultivariateNormal, NanMaskedNormal
+from .one_hot import (
+    Multinomial,
+    OneHotCategorical,
+    OneHotCategoricalStraightThrough,
+    RelaxedBernoulli,
+    RelaxedBernoulliStraightThrough,
+)
 from .point import Delta, Unit
-from .positive import Exponential, Gamma, HalfCauchy, HalfNormal, LogNormal
-from .real import Normal
-from .scaling import ScoreParts
-from .simplex import Dirichlet
+from .positive import Chi2, Exponential, Gamma, HalfCauchy, HalfNormal, InverseGamma, LogNormal
+from .real import Cauchy, Laplace, Logistic, Normal, StudentT
+from .scaling import ScoreParts, is_identically_one, is_identically_zero, scale_and_mask
+from .shapes import broadcast_shape, sum_leftmost, sum_rightmost
+from .simplex import (
+    Dirichlet,
+    LogisticNormal,
+    RelaxedOneHotCategorical,
+    RelaxedOneHotCategoricalStraightThrough,
+)
+from .skewed import AsymmetricLaplace, SkewLogistic, SoftAsymmetricLaplace, SoftLaplace
+from .tails import FisherSnedecor, FoldedDistribution, GeneralizedPareto, Gumbel, Pareto, Weibull
 from .torch_distribution import TorchDistribution, TorchDistributionMixin
+from .transformed import TransformedDistribution
+from .truncated import TruncatedNormal
 from .validation import enable_validation, is_validation_enabled, validation_enabled
+from .zero_inflated import ZeroInflatedDistribution, ZeroInflatedNegativeBinomial, ZeroInflatedPoisson
 
 __all__ = [
+    "LKJ",
+    "AffineBeta",
+    "AsymmetricLaplace",
     "Bernoulli",
     "Beta",
+    "BetaBinomial",
+    "Binomial",
     "Categorical",
+    "Cauchy",
+    "Chi2",
+    "ContinuousBernoulli",
     "Delta",
     "Dirichlet",
+    "DirichletMultinomial",
     "Distribution",
+    "Empirical",
     "ExpandedDistribution",
     "Exponential",
+    "ExponentialFamily",
+    "ExtendedBetaBinomial",
+    "ExtendedBinomial",
+    "FisherSnedecor",
+    "FoldedDistribution",
     "Gamma",
+    "GammaPoisson",
+    "GeneralizedPareto",
+    "Geometric",
+    "Gumbel",
     "HalfCauchy",
     "HalfNormal",
+    "ImproperUniform",
     "Independent",
+    "InverseGamma",
+    "Kumaraswamy",
+    "LKJCholesky",
+    "Laplace",
     "LogNormal",
+    "Logistic",
+    "LogisticNormal",
+    "LowRankMultivariateNormal",
     "MaskedDistribution",
+    "MaskedMixture",
+    "MixtureSameFamily",
+    "Multinomial",
+    "MultivariateNormal",
+    "MultivariateStudentT",
+    "NanMaskedMultivariateNormal",
+    "NanMaskedNormal",
+    "NegativeBinomial",
     "Normal",
+    "OneHotCategorical",
+    "OneHotCategoricalStraightThrough",
+    "OrderedLogistic",
+    "Pareto",
+    "Poisson",
+    "ProjectedNormal",
+    "RelaxedBernoulli",
+    "RelaxedBernoulliStraightThrough",
+    "RelaxedOneHotCategorical",
+    "RelaxedOneHotCategoricalStraightThrough",
     "ScoreParts",
+    "SkewLogistic",
+    "SoftAsymmetricLaplace",
+    "SoftLaplace",
+    "StudentT",
     "TorchDistribution",
     "TorchDistributionMixin",
+    "TransformedDistribution",
+    "TruncatedNormal",
     "Uniform",
     "Unit",
+    "VonMises",
+    "Weibull",
+    "Wishart",
+    "ZeroInflatedDistribution",
+    "ZeroInflatedNegativeBinomial",
+    "ZeroInflatedPoisson",
     "biject_to",
+    "broadcast_shape",
     "constraints",
     "enable_validation",
+    "is_identically_one",
+    "is_identically_zero",
     "is_validation_enabled",
+    "kl",
     "kl_divergence",
     "register_kl",
+    "scale_and_mask",
+    "sum_leftmost",
+    "sum_rightmost",
     "transform_to",
     "transforms",
     "validation_enabled",

@@ -11,7 +11,7 @@ from torch.distributions import constraints
 
 from .scaling import ScoreParts
 from .shapes import broadcast_shape
-from .torch_distribution import TorchDistribution
+from .torch_distribution import WRAPPERS, TorchDistribution
 
 
 class ExpandedDistribution(TorchDistribution):
@@ -119,3 +119,6 @@ class ExpandedDistribution(TorchDistribution):
         updated, log_normalizer = self.base_dist.conjugate_update(other)
         shape = broadcast_shape(self._batch_shape, other.batch_shape)
         return updated.expand(shape), log_normalizer.expand(shape)
+
+
+WRAPPERS["expanded"] = ExpandedDistribution

@@ -12,7 +12,7 @@ from torch.distributions import constraints
 from ..errors import message
 from .scaling import ScoreParts
 from .shapes import sum_rightmost
-from .torch_distribution import TorchDistribution
+from .torch_distribution import WRAPPERS, TorchDistribution
 
 
 class Independent(torch.distributions.Independent, TorchDistribution):
@@ -119,3 +119,6 @@ def reinterpret(distribution: Any, count: int | None) -> Any:
             )
         )
     return Independent(base, total)
+
+
+WRAPPERS["independent"] = reinterpret

@@ -12,7 +12,7 @@ from torch.distributions import constraints
 from ..errors import message
 from .scaling import ScoreParts, scale_and_mask
 from .shapes import broadcast_shape
-from .torch_distribution import TorchDistribution
+from .torch_distribution import WRAPPERS, TorchDistribution
 
 
 class MaskedDistribution(TorchDistribution):
@@ -106,3 +106,6 @@ class MaskedDistribution(TorchDistribution):
         updated, log_normalizer = self.base_dist.conjugate_update(other)
         updated = updated.mask(self._mask)
         return updated, torch.where(torch.as_tensor(self._mask), log_normalizer, 0.0)
+
+
+WRAPPERS["masked"] = MaskedDistribution

@@ -1,4 +1,4 @@
-"""Define families on the whole real line."""
+"""Define symmetric families on the whole real line."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
-from .. import settings
-from .parameters import Parameter, pair
+from .noise import exponential, gaussian, unfilled
+from .parameters import ONE, Constant, Parameter, pair, several, table
 from .torch_distribution import TorchDistribution, expand_parameters
-from .validation import check_parameters
 
 _EMPTY = torch.Size()
-_HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+_LOG_NORMALIZER = Constant(-0.5 * math.log(2.0 * math.pi))
+_MINUS_LOG_PI = Constant(-math.log(math.pi))
+_MINUS_LOG_TWO = Constant(-math.log(2.0))
+_draw_without_gradient = torch.distributions.Distribution.sample
 
 
 class Normal(torch.distributions.Normal, TorchDistribution):
@@ -24,32 +27,150 @@ class Normal(torch.distributions.Normal, TorchDistribution):
     :param scale: standard deviation, positive.
     """
 
-    parameter_dims = {"loc": 0, "scale": 0}
+    parameter_dims = table(loc=0, scale=0)
     expand = expand_parameters
+    sample = _draw_without_gradient
 
     def __init__(self, loc: Parameter, scale: Parameter, validate_args: bool | None = None) -> None:
-        state = self.__dict__
-        state["loc"], state["scale"] = loc, scale = pair(loc, scale)
-        state["_batch_shape"] = loc.shape
-        state["_event_shape"] = _EMPTY
-        if validate_args is not None:
-            state["_validate_args"] = validate_args
-        else:
-            validate_args = settings.read("validate_distributions_pyro")
-        if validate_args:
-            check_parameters(self)
+        self.loc, self.scale = loc, scale = pair(loc, scale)
+        TorchDistribution.__init__(self, loc.shape, _EMPTY, validate_args)
 
     def rsample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
-        loc = self.loc
-        noise = torch.randn(self._extended_shape(sample_shape), dtype=loc.dtype, device=loc.device)
-        return torch.addcmul(loc, noise, self.scale)
-
-    def sample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
-        with torch.no_grad():
-            return self.rsample(sample_shape)
+        return torch.addcmul(self.loc, gaussian(self.loc, self, sample_shape), self.scale)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
         z = (value - self.loc) / self.scale
-        return torch.addcmul(-_HALF_LOG_TWO_PI - self.scale.log(), z, z, value=-0.5)
+        return torch.addcmul(_LOG_NORMALIZER[z.dtype], z, z, value=-0.5) - self.scale.log()
+
+
+class Cauchy(torch.distributions.Cauchy, TorchDistribution):
+    """The Cauchy distribution, with median ``loc`` (real) and half width ``scale`` (positive)."""
+
+    parameter_dims = table(loc=0, scale=0)
+    expand = expand_parameters
+
+    def __init__(self, loc: Parameter, scale: Parameter, validate_args: bool | None = None) -> None:
+        self.loc, self.scale = loc, scale = pair(loc, scale)
+        TorchDistribution.__init__(self, loc.shape, _EMPTY, validate_args)
+
+    def rsample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
+        return torch.addcmul(self.loc, unfilled(self.loc, self, sample_shape).cauchy_(), self.scale)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        z = (value - self.loc) / self.scale
+        return _MINUS_LOG_PI[z.dtype] - self.scale.log() - (z * z).log1p()
+
+
+class Laplace(torch.distributions.Laplace, TorchDistribution):
+    """The double exponential distribution, with median ``loc`` (real) and ``scale`` (positive)."""
+
+    parameter_dims = table(loc=0, scale=0)
+    expand = expand_parameters
+
+    def __init__(self, loc: Parameter, scale: Parameter, validate_args: bool | None = None) -> None:
+        self.loc, self.scale = loc, scale = pair(loc, scale)
+        TorchDistribution.__init__(self, loc.shape, _EMPTY, validate_args)
+
+    def rsample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
+        # The difference of two exponential variables is exact in both tails.
+        right = exponential(self.loc, self, sample_shape)
+        noise = right - torch.empty_like(right).exponential_()
+        return torch.addcmul(self.loc, noise, self.scale)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        z = (value - self.loc) / self.scale
+        return _MINUS_LOG_TWO[z.dtype] - self.scale.log() - z.abs()
+
+
+class Logistic(TorchDistribution):
+    """The logistic distribution, with mean ``loc`` (real) and ``scale`` (positive)."""
+
+    arg_constraints = table(loc=constraints.real, scale=constraints.positive)
+    support = constraints.real
+    has_rsample = True
+    parameter_dims = table(loc=0, scale=0)
+    expand = expand_parameters
+
+    def __init__(self, loc: Parameter, scale: Parameter, *, validate_args: bool | None = None) -> None:
+        self.loc, self.scale = loc, scale = pair(loc, scale)
+        TorchDistribution.__init__(self, loc.shape, _EMPTY, validate_args)
+
+    def rsample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
+        # The logarithm of a ratio of two exponential variables is logistic, and exact in both tails.
+        above = exponential(self.loc, self, sample_shape).log()
+        noise = above - torch.empty_like(above).exponential_().log()
+        return torch.addcmul(self.loc, noise, self.scale)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        z = (value - self.loc) / self.scale
+        return torch.nn.functional.logsigmoid(z) + torch.nn.functional.logsigmoid(-z) - self.scale.log()
+
+    def cdf(self, value: Tensor) -> Tensor:
+        return torch.sigmoid((value - self.loc) / self.scale)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        return self.loc + self.scale * torch.logit(value)
+
+    def entropy(self) -> Tensor:
+        return self.scale.log() + 2.0
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def mode(self) -> Tensor:
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        return self.scale.square() * (math.pi**2 / 3.0)
+
+
+class StudentT(torch.distributions.StudentT, TorchDistribution):
+    """Student's t, with ``df`` degrees of freedom and ``scale`` (positive) around ``loc`` (real)."""
+
+    parameter_dims = table(df=0, loc=0, scale=0)
+    expand = expand_parameters
+    # torch keeps a chi-squared instance to draw from; a gamma draw needs none.
+    _chi2 = None
+
+    def __init__(
+        self,
+        df: Parameter,
+        loc: Parameter = 0.0,
+        scale: Parameter = 1.0,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.df, self.loc, self.scale = several(df, loc, scale)
+        TorchDistribution.__init__(self, self.df.shape, _EMPTY, validate_args)
+
+    def rsample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
+        noise = gaussian(self.df, self, sample_shape)
+        half_df = (0.5 * self.df).expand(noise.shape)
+        smallest = torch.finfo(half_df.dtype).tiny
+        chi2_over_df = torch._standard_gamma(half_df).clamp(min=smallest) / half_df
+        return torch.addcmul(self.loc, noise * chi2_over_df.rsqrt(), self.scale)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        z = (value - self.loc) / self.scale
+        half = 0.5 * self.df
+        more = half + 0.5
+        normalizer = more.lgamma() - half.lgamma() - 0.5 * (math.pi * self.df).log() - self.scale.log()
+        return torch.addcmul(normalizer, more, (z * z / self.df).log1p(), value=-1)
+
+    def entropy(self) -> Tensor:
+        half, more = 0.5 * self.df, 0.5 * (self.df + ONE[self.df.dtype])
+        log_beta = half.lgamma() + math.lgamma(0.5) - more.lgamma()
+        spread = more * (more.digamma() - half.digamma()) + 0.5 * self.df.log()
+        return self.scale.log() + spread + log_beta

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 from .. import settings
 from ..errors import message
@@ -15,6 +16,9 @@ from .shapes import broadcast_shape
 from .validation import check_parameters, check_sample
 
 _EMPTY = torch.Size()
+
+# The wrappers that methods here return derive from the classes here; their files enter them at import.
+WRAPPERS: dict[str, Callable[..., Any]] = {}
 
 
 class _Validate:
@@ -76,22 +80,28 @@ class TorchDistributionMixin(Distribution):
 
         :raises NotImplementedError: for families whose event shape depends on more than that.
         """
-        dims = getattr(cls, "parameter_dims", None)
-        if dims is None or not set(arg_shapes) <= set(dims):
+        declared = cls.__dict__.get("arg_constraints", getattr(cls, "arg_constraints", None))
+        dims = dict(getattr(cls, "parameter_dims", {}))
+        if isinstance(declared, dict):
+            dims.update({n: c.event_dim for n, c in declared.items() if not constraints.is_dependent(c)})
+        support = getattr(cls, "support", None)
+        event_dim = (
+            getattr(support, "event_dim", None) if isinstance(support, constraints.Constraint) else None
+        )
+        if event_dim is None or not set(arg_shapes) <= set(dims):
             raise NotImplementedError(
                 message(
                     f"{cls.__name__} cannot infer its shapes from {sorted(arg_shapes)}.",
                     fix="make an instance and read its batch_shape and event_shape",
                 )
             )
-        batches, event = [], _EMPTY
+        batches, events = [], [_EMPTY]
         for name, shape in arg_shapes.items():
-            size = torch.Size(shape)
-            split = len(size) - dims[name]
-            batches.append(size[:split])
-            if len(size) - split > 0:
-                event = size[split:] if len(event) == 0 else event
-        return broadcast_shape(*batches), event
+            split = len(shape) - dims[name]
+            batches.append(torch.Size(shape[:split]))
+            if dims[name] >= event_dim > 0:
+                events.append(torch.Size(shape[len(shape) - event_dim :]))
+        return broadcast_shape(*batches), broadcast_shape(*events)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
         """Return the distribution with its batch dims stretched to ``batch_shape``, without copying.
@@ -111,15 +121,11 @@ class TorchDistributionMixin(Distribution):
             gives event dims back that an earlier ``to_event`` took.
         :raises ValueError: if there are too few batch (or given-up) dims.
         """
-        from .independent import reinterpret
-
-        return reinterpret(self, reinterpreted_batch_ndims)
+        return WRAPPERS["independent"](self, reinterpreted_batch_ndims)
 
     def mask(self, mask: bool | Tensor) -> Any:
         """Return the distribution with its log probability set to zero where ``mask`` is False."""
-        from .masked import MaskedDistribution
-
-        return MaskedDistribution(self, mask)
+        return WRAPPERS["masked"](self, mask)
 
     def has_rsample_(self, value: bool) -> Any:
         """Set ``has_rsample`` on this instance, which is returned; copies made from it keep the choice."""
@@ -192,11 +198,48 @@ def expand_parameters(self: Any, batch_shape: Sequence[int], _instance: Any = No
     return new
 
 
+def carrying(expand: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap torch's own ``expand`` so that the choices of ``has_rsample`` and validation are kept."""
+
+    def expand_and_carry(self: Any, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+        new = expand(self, torch.Size(batch_shape), _instance)
+        for name in ("has_rsample", "_validate_args"):
+            if name in self.__dict__:
+                new.__dict__[name] = self.__dict__[name]
+            else:
+                new.__dict__.pop(name, None)
+        return new
+
+    return expand_and_carry
+
+
+def finish(distribution: Any, validate_args: bool | None) -> None:
+    """Record the choice of validation and check the parameters, after torch's constructor ran unvalidated."""
+    state = distribution.__dict__
+    if validate_args is None:
+        state.pop("_validate_args", None)
+    else:
+        state["_validate_args"] = validate_args
+    if distribution._validate_args:
+        check_parameters(distribution)
+
+
+class OwnOrBase:
+    """Read ``has_rsample`` from the instance's own choice, else from its ``base_dist``."""
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self
+        own = instance.__dict__.get("has_rsample")
+        return instance.base_dist.has_rsample if own is None else own
+
+    def __set__(self, instance: Any, value: bool) -> None:
+        instance.__dict__["has_rsample"] = value
+
+
 def expand_lazily(distribution: Any, batch_shape: Sequence[int]) -> Any:
     """Stretch any distribution by drawing more of it."""
-    from .expanded import ExpandedDistribution
-
-    return ExpandedDistribution(distribution, torch.Size(batch_shape))
+    return WRAPPERS["expanded"](distribution, torch.Size(batch_shape))
 
 
 _constructors: dict[type, Any] = {}

@@ -1,0 +1,104 @@
+"""Register the transforms that reach every constraint, for ``biject_to`` and ``transform_to``.
+
+``biject_to`` gives bijections from vectors, with a log determinant, also where torch has none: for
+triangular, positive definite and unit triangular matrices. ``transform_to`` keeps torch's matrix forms.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.distributions.constraint_registry import biject_to, transform_to
+from torch.distributions.transforms import (
+    ComposeTransform,
+    ExpTransform,
+    LowerCholeskyTransform,
+    SoftplusTransform,
+    Transform,
+)
+
+from . import constraints
+from .transforms.matrices import (
+    CholeskyTransform,
+    CorrCholeskyTransform,
+    CorrMatrixCholeskyTransform,
+    SoftplusLowerCholeskyTransform,
+    UnitLowerCholeskyTransform,
+    VectorToLowerCholeskyTransform,
+    VectorToUnitLowerCholeskyTransform,
+)
+from .transforms.vectors import Normalize, OrderedTransform
+
+__all__ = ["biject_to", "transform_to"]
+
+
+@biject_to.register(constraints.corr_cholesky)
+@transform_to.register(constraints.corr_cholesky)
+def _corr_cholesky(constraint: Any) -> Transform:
+    return CorrCholeskyTransform()
+
+
+@biject_to.register(constraints.corr_matrix)
+@transform_to.register(constraints.corr_matrix)
+def _corr_matrix(constraint: Any) -> Transform:
+    return ComposeTransform([CorrCholeskyTransform(), CorrMatrixCholeskyTransform().inv])
+
+
+@biject_to.register(constraints.ordered_vector)
+@transform_to.register(constraints.ordered_vector)
+def _ordered_vector(constraint: Any) -> Transform:
+    return OrderedTransform()
+
+
+@biject_to.register(constraints.positive_ordered_vector)
+@transform_to.register(constraints.positive_ordered_vector)
+def _positive_ordered_vector(constraint: Any) -> Transform:
+    return ComposeTransform([OrderedTransform(), ExpTransform()])
+
+
+@biject_to.register(constraints.softplus_positive)
+@transform_to.register(constraints.softplus_positive)
+def _softplus_positive(constraint: Any) -> Transform:
+    return SoftplusTransform()
+
+
+@transform_to.register(constraints.sphere)
+def _sphere(constraint: Any) -> Transform:
+    return Normalize()
+
+
+@biject_to.register(constraints.lower_cholesky)
+def _biject_to_lower_cholesky(constraint: Any) -> Transform:
+    return VectorToLowerCholeskyTransform()
+
+
+@biject_to.register(constraints.softplus_lower_cholesky)
+def _biject_to_softplus_lower_cholesky(constraint: Any) -> Transform:
+    return VectorToLowerCholeskyTransform("softplus")
+
+
+@transform_to.register(constraints.softplus_lower_cholesky)
+def _softplus_lower_cholesky(constraint: Any) -> Transform:
+    return SoftplusLowerCholeskyTransform()
+
+
+@biject_to.register(constraints.unit_lower_cholesky)
+def _biject_to_unit_lower_cholesky(constraint: Any) -> Transform:
+    return VectorToUnitLowerCholeskyTransform()
+
+
+@transform_to.register(constraints.unit_lower_cholesky)
+def _unit_lower_cholesky(constraint: Any) -> Transform:
+    return UnitLowerCholeskyTransform()
+
+
+@biject_to.register(constraints.positive_definite)
+@biject_to.register(constraints.positive_semidefinite)
+def _biject_to_positive_definite(constraint: Any) -> Transform:
+    return ComposeTransform([VectorToLowerCholeskyTransform(), CholeskyTransform().inv])
+
+
+@transform_to.register(constraints.positive_definite)
+@transform_to.register(constraints.positive_semidefinite)
+def _positive_definite(constraint: Any) -> Transform:
+    return ComposeTransform([LowerCholeskyTransform(), CholeskyTransform().inv])

@@ -1,0 +1,109 @@
+"""Define families on circles and spheres."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from . import constraints
+from .parameters import Parameter, pair, table
+from .torch_distribution import TorchDistribution, carrying, expand_parameters, finish
+
+_EMPTY = torch.Size()
+
+
+class VonMises(torch.distributions.VonMises, TorchDistribution):
+    """Angles around ``loc`` with ``concentration`` (positive), a Gaussian wrapped on the circle nearly."""
+
+    expand = carrying(torch.distributions.VonMises.expand)
+
+    def __init__(self, loc: Parameter, concentration: Parameter, validate_args: bool | None = None) -> None:
+        super().__init__(*pair(loc, concentration), validate_args=False)
+        finish(self, validate_args)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        k = self.concentration
+        # cos - 1 as -2 sin², and the scaled Bessel function: exact for large concentrations.
+        power = -2.0 * k * (0.5 * (value - self.loc)).sin().square()
+        return power - math.log(2.0 * math.pi) - torch.special.i0e(k).log()
+
+
+class ProjectedNormal(TorchDistribution):
+    """The direction of a Gaussian vector with mean ``concentration`` and identity covariance.
+
+    ``log_prob`` is finite, with gradients, at zero concentration too: the uniform distribution.
+
+    :param concentration: real vector of at least two entries along the last dim.
+    """
+
+    arg_constraints = table(concentration=constraints.real_vector)
+    support = constraints.sphere
+    has_rsample = True
+    parameter_dims = table(concentration=1)
+    expand = expand_parameters
+
+    def __init__(self, concentration: Tensor, *, validate_args: bool | None = None) -> None:
+        if concentration.dim() < 1 or concentration.shape[-1] < 2:
+            raise ValueError(
+                f"ProjectedNormal takes vectors of at least two entries, got shape {tuple(concentration.shape)}"
+            )
+        self.concentration = concentration
+        shape = concentration.shape
+        TorchDistribution.__init__(self, shape[:-1], shape[-1:], validate_args)
+
+    @property
+    def mean(self) -> Tensor:
+        """Direction of the concentration (the mean direction, not the mean vector)."""
+        return _direction(self.concentration)
+
+    @property
+    def mode(self) -> Tensor:
+        return _direction(self.concentration)
+
+    def rsample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
+        c = self.concentration
+        noise = torch.empty(self._extended_shape(sample_shape), dtype=c.dtype, device=c.device).normal_()
+        return _direction(c + noise)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        c, n = self.concentration, self._event_shape[0]
+        along = (value * c).sum(-1)
+        across = 0.5 * (c - value * along.unsqueeze(-1)).square().sum(-1)
+        return _log_radial_integral(along, n - 1) - across - 0.5 * n * math.log(2.0 * math.pi)
+
+
+def _direction(x: Tensor) -> Tensor:
+    norm = x.norm(dim=-1, keepdim=True)
+    first = torch.zeros_like(x)
+    first[..., 0] = 1.0
+    return torch.where(norm > 0, x / norm.clamp(min=torch.finfo(x.dtype).tiny), first)
+
+
+def _log_radial_integral(t: Tensor, power: int) -> Tensor:
+    """Return log ∫₀^∞ r^power exp(-(r - t)²/2) dr, by parts from power 0.
+
+    J(n) = t J(n - 1) + (n - 1) J(n - 2), with J(0) = √(2π) Φ(t) and J(1) = exp(-t²/2) + t J(0); for
+    negative t everything is divided by exp(-t²/2), which leaves scaled complementary error functions.
+    """
+    positive = t > 0
+    right = torch.where(positive, t, 1.0)
+    left = torch.where(positive, -1.0, t)
+    half = (-0.5 * right.square()).exp()
+    results = []
+    root = math.sqrt(0.5 * math.pi)
+    for x, edge, start in (
+        (right, half, 2.0 * root * torch.special.ndtr(right)),
+        (left, torch.ones_like(left), root * torch.special.erfcx(-left * math.sqrt(0.5))),
+    ):
+        older, newer = start, edge + x * start
+        for n in range(2, power + 1):
+            older, newer = newer, x * newer + (n - 1) * older
+        results.append(newer.log())
+    return torch.where(positive, results[0], results[1] - 0.5 * left.square())

@@ -1,0 +1,44 @@
+"""Offer torch's transforms and ember's own under one name."""
+
+from __future__ import annotations
+
+from torch.distributions.constraint_registry import biject_to, transform_to
+from torch.distributions.transforms import *  # noqa: F403
+from torch.distributions.transforms import SoftplusTransform
+from torch.distributions.transforms import __all__ as _torch_names
+
+from .elementwise import ELUTransform, LeakyReLUTransform, PositivePowerTransform
+from .matrices import (
+    CholeskyTransform,
+    CorrCholeskyTransform,
+    CorrMatrixCholeskyTransform,
+    LowerCholeskyAffine,
+    SoftplusLowerCholeskyTransform,
+    UnitLowerCholeskyTransform,
+    VectorToLowerCholeskyTransform,
+)
+from .orthogonal import DiscreteCosineTransform, HaarTransform, Permute
+from .vectors import Normalize, OrderedTransform, SimplexToOrderedTransform
+
+__all__ = [
+    *_torch_names,
+    "CholeskyTransform",
+    "CorrCholeskyTransform",
+    "CorrMatrixCholeskyTransform",
+    "DiscreteCosineTransform",
+    "ELUTransform",
+    "HaarTransform",
+    "LeakyReLUTransform",
+    "LowerCholeskyAffine",
+    "Normalize",
+    "OrderedTransform",
+    "Permute",
+    "PositivePowerTransform",
+    "SimplexToOrderedTransform",
+    "SoftplusLowerCholeskyTransform",
+    "SoftplusTransform",
+    "UnitLowerCholeskyTransform",
+    "VectorToLowerCholeskyTransform",
+    "biject_to",
+    "transform_to",
+]

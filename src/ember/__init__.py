@@ -1,5 +1,11 @@
 """Offer the modelling language: the names that programs use after ``import ember``."""
 
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
 from ember import distributions, params, poutine, settings
 from ember.params import clear_param_store, get_param_store
 from ember.poutine import condition, do, markov
@@ -20,6 +26,36 @@ from ember.primitives import (
 from ember.random_state import set_rng_seed
 from ember.version import __version__
 
+if TYPE_CHECKING:
+    from ember import infer, nn, ops, optim
+    from ember.compat.legacy import iarange, irange
+
+# Imported when first asked for, since a program that only builds models needs none of them.
+_SUBPACKAGES = ("compat", "infer", "nn", "ops", "optim")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"ember.{name}")
+    if name in ("iarange", "irange"):
+        return getattr(importlib.import_module("ember.compat.legacy"), name)
+    if name in ("util", "contrib", "generic"):  # Pyro's names for what ember keeps elsewhere
+        return _pyro_module(name)
+    raise AttributeError(f"ember has no attribute '{name}', or not yet in version {__version__}")
+
+
+def _pyro_module(name: str) -> ModuleType:
+    facade = importlib.import_module("ember.compat.facade")
+    if not facade.is_module(f"pyro.{name}"):
+        raise AttributeError(f"ember has no module '{name}' in version {__version__}")
+    found: ModuleType = facade.module_at(f"pyro.{name}")
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 __all__ = [
     "__version__",
     "barrier",
@@ -31,8 +67,14 @@ __all__ = [
     "enable_validation",
     "factor",
     "get_param_store",
+    "iarange",
+    "infer",
+    "irange",
     "markov",
     "module",
+    "nn",
+    "ops",
+    "optim",
     "param",
     "params",
     "plate",

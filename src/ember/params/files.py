@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -56,8 +55,9 @@ def load(filename: Any, map_location: Any = None) -> tuple[dict[str, torch.Tenso
 
     path = Path(filename)
     with path.open("rb") as file:
-        start = file.read(2)
-    if start == b"PK" or start[:1] == b"\x80":  # a zip file, or a pickle
+        start = file.read(9)
+    # A safetensors file begins with the length of its header, which may look like anything; then comes JSON.
+    if start[8:] != b"{" and start.startswith((b"PK", b"\x80")):  # a zip file, or a pickle
         return _load_torch_file(path, map_location)
     try:
         with safe_open(str(path), framework="pt", device=str(map_location or "cpu")) as file:
@@ -67,8 +67,10 @@ def load(filename: Any, map_location: Any = None) -> tuple[dict[str, torch.Tenso
             described = json.loads(metadata["constraints"])
             params = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             return _checked(path, params, {name: from_text(text) for name, text in described.items()})
+    except (FileFormatError, OSError):
+        raise
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise error if isinstance(error, FileFormatError) else _not_ours(path, str(error)) from error
+        raise _not_ours(path, str(error)) from error
 
 
 def _load_torch_file(path: Path, map_location: Any) -> tuple[dict[str, torch.Tensor], dict[str, Constraint]]:
@@ -79,17 +81,9 @@ def _load_torch_file(path: Path, map_location: Any) -> tuple[dict[str, torch.Ten
             warnings.simplefilter("ignore")
             state = torch.load(path, map_location=map_location, weights_only=True)
         return _checked(path, state["params"], state["constraints"])
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ValueError,
-        EOFError,
-    ) as error:
-        if isinstance(error, FileFormatError):
-            raise
+    except (FileFormatError, OSError):
+        raise
+    except Exception as error:  # damaged pickles fail in many ways
         raise _not_ours(path, str(error).partition("\n")[0]) from error
 
 

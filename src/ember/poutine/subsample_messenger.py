@@ -150,7 +150,9 @@ def _mark_slice(full: torch.Tensor, sliced: torch.Tensor, dim: int, indices: tor
     """Let optimisers know which part of the parameter a minibatch touches."""
     leaf: Any = getattr(full, "_pyro_unconstrained_param", None)
     if leaf is None:
-        leaf = full.unconstrained()  # type: ignore[attr-defined]
+        if not hasattr(full, "unconstrained"):  # the value is not the store's, e.g. in a compiled function
+            return
+        leaf = full.unconstrained()
     if not hasattr(leaf, "_pyro_subsample"):
         leaf._pyro_subsample = {}
     leaf._pyro_subsample[dim] = indices

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ _SUBPACKAGES = ("compat", "infer", "nn", "ops", "optim")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBPACKAGES:
+    if name in _SUBPACKAGES and importlib.util.find_spec(f"ember.{name}") is not None:
         return importlib.import_module(f"ember.{name}")
     if name in ("iarange", "irange"):
         return getattr(importlib.import_module("ember.compat.legacy"), name)

@@ -8,12 +8,16 @@ import torch
 
 from ember.engine.operations import Operation
 from ember.engine.program import Value
-from ember.engine.traced import Traced, View
+from ember.engine.traced import View
 
 if TYPE_CHECKING:
     from ember.engine.recorder import DispatchRecorder
 
-_IDENTITIES = {"detach", "alias", "lift_fresh", "_conj", "_neg_view", "view_as_real"} - {"view_as_real", "_conj", "_neg_view"}
+_IDENTITIES = {"detach", "alias", "lift_fresh", "_conj", "_neg_view", "view_as_real"} - {
+    "view_as_real",
+    "_conj",
+    "_neg_view",
+}
 _RESHAPES = {"view", "_unsafe_view", "_reshape_alias", "squeeze", "unsqueeze"}
 
 
@@ -22,7 +26,7 @@ def wrap_view(recorder: DispatchRecorder, op: Operation, args: Any, kwargs: Any,
     base, rest = args[0], tuple(args[1:])
     parent = recorder.view_of(base)
     if isinstance(result, torch.Tensor):
-        return Traced(_view(parent, op, rest, kwargs, result), recorder.refuse)
+        return recorder.traced(_view(parent, op, rest, kwargs, result))
     dim = _split_dim(op, rest, kwargs) % max(base.dim(), 1)
     views, start = [], 0
     for index, each in enumerate(result):
@@ -32,7 +36,7 @@ def wrap_view(recorder: DispatchRecorder, op: Operation, args: Any, kwargs: Any,
             stop = start + each.shape[dim]
             view = View(parent.storage, each, parent, "aten.slice.Tensor", (dim, start, stop, 1))
             start = stop
-        views.append(Traced(view, recorder.refuse))
+        views.append(recorder.traced(view))
     return type(result)(views)
 
 
@@ -91,7 +95,9 @@ def write_in_place(recorder: DispatchRecorder, op: Operation, target: View, args
         from ember.engine.operations import classify
 
         concrete_args = recorder._concrete(tuple(args))
-        concrete = op.functional(*concrete_args, **{name: recorder._concrete(each) for name, each in kwargs.items()})
+        concrete = op.functional(
+            *concrete_args, **{name: recorder._concrete(each) for name, each in kwargs.items()}
+        )
         value = recorder.emit(
             classify(op.functional).name,
             tuple(recorder.symbolic(each) for each in args),

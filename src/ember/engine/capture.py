@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import random
+import sys
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.utils._pytree import tree_flatten
 
+from ember.engine.control import active_recorder
+from ember.engine.flow import RegionRecorder
+from ember.engine.guard import Guard
 from ember.engine.program import Program
-from ember.engine.recorder import DispatchRecorder, current_site
+from ember.engine.recorder import DispatchRecorder, current_site, users_line
+from ember.engine.refusal import NotCapturable
+from ember.engine.traced import Traced
 
 
 @contextmanager
@@ -23,22 +31,76 @@ def recording_site(name: str | None) -> Iterator[None]:
         current_site.reset(token)
 
 
-def capture(fn: Callable[..., Any], *inputs: torch.Tensor, where: bool = True) -> Program:
+def capture(
+    fn: Callable[..., Any],
+    *inputs: torch.Tensor,
+    lift: Sequence[torch.Tensor] = (),
+    closed_over: Literal["refuse", "constant"] = "refuse",
+    where: bool = True,
+) -> Program:
     """Run ``fn`` once on stand-ins for the inputs, and return what it does as a program.
 
+    Only the examples' shapes, dtypes and strides count. Tensors from outside that ``fn`` closes over become
+    constants: copies of what they hold now.
+
     :param fn: function of tensors that returns a tensor or a nest of tensors.
-    :param inputs: example inputs; only their shapes, dtypes and strides count.
+    :param inputs: example inputs, which become the program's first inputs.
+    :param lift: tensors that ``fn`` closes over and that become further inputs, such as parameters.
+    :param closed_over: what to do with other tensors from outside that require a gradient.
     :param where: record the user's file and line with each operation.
-    :raises NotCapturable: if the function does what a program cannot say.
+    :raises NotCapturable: if ``fn`` raises, or does what a program cannot say.
     """
-    recorder = DispatchRecorder(where)
+    if active_recorder.get() is not None:
+        raise NotCapturable("a capture inside a capture")
+    recorder = DispatchRecorder(where, constant_closures=closed_over == "constant")
     stand_ins = [recorder.new_input(each) for each in inputs]
-    for stand_in, each in zip(stand_ins, inputs, strict=True):
-        if each.requires_grad:
-            stand_in.requires_grad_()
-    with recorder:
-        result = fn(*stand_ins)
-        outputs = [recorder.symbolic(leaf) for leaf in tree_flatten(result)[0]]
+    for tensor in lift:
+        recorder.lift(tensor)
+        recorder.watch_gradient(tensor)
+        if tensor.requires_grad:
+            recorder.grad_leaves.append(weakref.ref(tensor))
+    generators = _generator_states()
+    token = active_recorder.set(RegionRecorder(recorder))
+    try:
+        with Guard(recorder), recorder:
+            for stand_in, each in zip(stand_ins, inputs, strict=True):
+                if each.requires_grad:
+                    stand_in.requires_grad_()
+            outputs = [_output(recorder, leaf) for leaf in tree_flatten(fn(*stand_ins))[0]]
+    except NotCapturable as error:
+        raise recorder.failure or error from None
+    except Exception as error:
+        if recorder.failure is not None:
+            raise recorder.failure from error
+        place = users_line(error.__traceback__)
+        raise NotCapturable(f"the function raised {type(error).__name__}: {error}", where=place) from error
+    finally:
+        active_recorder.reset(token)
+        leaked = recorder.restore_gradients()
     if recorder.failure is not None:
         raise recorder.failure
-    return recorder.frame.program(outputs)
+    if leaked:
+        raise NotCapturable("the function accumulates the gradient of a tensor from outside")
+    if generators != _generator_states():
+        raise NotCapturable("the function draws from a random number generator outside the program")
+    return recorder.root.program(outputs)
+
+
+def _output(recorder: DispatchRecorder, leaf: Any) -> Any:
+    if not isinstance(leaf, torch.Tensor):
+        recorder.refuse(f"the function returns a {type(leaf).__name__} among its tensors")
+    if type(leaf) is Traced and not leaf.home.active:
+        recorder.refuse(
+            "a value computed inside a loop or branch is used outside of it, not through its result"
+        )
+    return recorder.symbolic(leaf)
+
+
+def _generator_states() -> tuple[Any, ...]:
+    """Return the states of the global generators that a function might draw from unseen."""
+    states: list[Any] = [random.getstate(), torch.get_rng_state().numpy().tobytes()]
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        kind, words, *rest = numpy.random.get_state()
+        states += [kind, words.tobytes(), rest]
+    return tuple(states)

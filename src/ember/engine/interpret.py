@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
 
-from ember.engine.program import Program, Value
+from ember.engine.program import Node, Program, Value
 
 
-@lru_cache(maxsize=None)
+@cache
 def resolve(op: str) -> Any:
     """Return the operation overload called ``op``, such as ``aten.add.Tensor``."""
     namespace, name, overload = op.split(".")
@@ -23,7 +24,7 @@ def interpret(program: Program, *tensors: torch.Tensor) -> tuple[torch.Tensor, .
         return tuple(each.clone() for each in _run(program, tensors))
 
 
-def _run(program: Program, tensors: Any) -> list[torch.Tensor]:
+def _run(program: Program, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     environment: dict[Value, torch.Tensor] = dict(program.constants)
     environment.update(zip(program.inputs, (each.detach() for each in tensors), strict=True))
 
@@ -36,9 +37,40 @@ def _run(program: Program, tensors: Any) -> list[torch.Tensor]:
 
     for node in program.nodes:
         args = tuple(concrete(each) for each in node.args)
-        kwargs = {name: concrete(each) for name, each in node.kwargs.items()}
-        result = resolve(node.op)(*args, **kwargs)
-        results = [result] if isinstance(result, torch.Tensor) else result
+        if node.regions:
+            results = _CONTROL[node.op](node, *args)
+        else:
+            kwargs = {name: concrete(each) for name, each in node.kwargs.items()}
+            result = resolve(node.op)(*args, **kwargs)
+            results = [result] if isinstance(result, torch.Tensor) else result
         for value, each in zip(node.outputs, results, strict=True):
             environment[value] = each.contiguous()
     return [environment[value] for value in program.outputs]
+
+
+def _while_loop(node: Node, carry: Any, outer: Any) -> list[torch.Tensor]:
+    condition, body = node.regions
+    state = list(carry)
+    while bool(_run(condition, (*state, *outer))[0]):
+        state = _run(body, (*state, *outer))
+    return state
+
+
+def _cond(node: Node, predicate: torch.Tensor, outer: Any) -> list[torch.Tensor]:
+    return _run(node.regions[0 if bool(predicate) else 1], outer)
+
+
+def _scan(node: Node, carry: Any, xs: Any, outer: Any) -> list[torch.Tensor]:
+    length, count = node.attributes["length"], node.attributes["num_carry"]
+    state = list(carry)
+    steps: list[list[torch.Tensor]] = []
+    for index in reversed(range(length)) if node.attributes["reverse"] else range(length):
+        results = _run(node.regions[0], (*state, *(x[index] for x in xs), *outer))
+        state = results[:count]
+        steps.append(results[count:])
+    if node.attributes["reverse"]:
+        steps.reverse()
+    return state + [torch.stack(column) for column in zip(*steps, strict=True)]
+
+
+_CONTROL = {"while_loop": _while_loop, "cond": _cond, "scan": _scan}

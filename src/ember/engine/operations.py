@@ -8,34 +8,23 @@ from typing import Any
 import torch
 
 _DATA_DEPENDENT = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
-# Data-dependent although torch does not tag them so.
-_UNTAGGED_DATA_DEPENDENT = {
-    "aten.bincount.default",
-    "aten._unique.default",
-    "aten._unique2.default",
-    "aten.unique_dim.default",
-    "aten.unique_consecutive.default",
-    "aten.repeat_interleave.Tensor",
-    "aten.masked_select.default",
-    "aten.nonzero.default",
-    "aten.nonzero_numpy.default",
-    "aten.histogramdd.default",
-    "aten._embedding_bag.default",
-    "aten.combinations.default",
-    "aten.equal.default",
-    "aten._local_scalar_dense.default",
-    "aten.is_nonzero.default",
-    "aten.item.default",
-}
-# Random although torch does not tag them so.
-_UNTAGGED_RANDOM = {"aten._sample_dirichlet.default", "aten._standard_gamma.default", "aten.poisson.default"}
+# Indexing depends on data only if by a mask, which capture sees to itself.
+_STATIC = {"aten.index.Tensor"}
 # Results that depend on shapes and dtypes of the arguments alone.
 _SHAPE_ONLY = {
     "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
     "new_empty_strided",
 }  # fmt: skip
 # Answers about metadata, which is static.
-_METADATA = {"is_same_size", "sym_size", "sym_numel", "sym_stride", "sym_storage_offset", "dense_dim", "sparse_dim"}
+_METADATA = {
+    "is_same_size",
+    "sym_size",
+    "sym_numel",
+    "sym_stride",
+    "sym_storage_offset",
+    "dense_dim",
+    "sparse_dim",
+}
 # Operations that change a tensor's own shape or storage in place.
 _METADATA_MUTATION = {
     "resize_", "resize_as_", "set_", "squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", "swapdims_",
@@ -92,8 +81,9 @@ def _classify(func: Any) -> Operation:
     return Operation(
         name=name,
         base=base,
-        is_random=torch.Tag.nondeterministic_seeded in tags or name in _UNTAGGED_RANDOM,
-        is_data_dependent=bool(tags & _DATA_DEPENDENT) or name in _UNTAGGED_DATA_DEPENDENT,
+        is_random=torch.Tag.nondeterministic_seeded in tags
+        or any(argument.name == "generator" for argument in schema.arguments),
+        is_data_dependent=bool(tags & _DATA_DEPENDENT) and name not in _STATIC,
         is_shape_only=base in _SHAPE_ONLY,
         is_metadata=base in _METADATA,
         mutates_metadata=base in _METADATA_MUTATION,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from contextvars import ContextVar
-from types import CodeType, FrameType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, NoReturn
 
 import torch
@@ -21,17 +22,43 @@ _TORCH = torch.__path__[0]
 current_site: ContextVar[str | None] = ContextVar("ember_recording_site", default=None)
 
 
+def users_line(traceback: TracebackType | None) -> str | None:
+    """Return file and line of the innermost frame of a traceback outside ember and torch."""
+    found = None
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if not code.co_filename.startswith((_PACKAGE, _TORCH, "<frozen")):
+            found = f"{code.co_filename}:{traceback.tb_lineno} in {code.co_name}"
+        traceback = traceback.tb_next
+    return found
+
+
 class Frame:
     """A program or region under construction."""
 
-    __slots__ = ("active", "constants", "inputs", "nodes", "outer", "parent")
+    __slots__ = (
+        "active",
+        "closed",
+        "constants",
+        "differentiable",
+        "inputs",
+        "leaves",
+        "nodes",
+        "outer",
+        "parent",
+    )
 
-    def __init__(self, parent: Frame | None) -> None:
+    def __init__(self, parent: Frame | None, differentiable: bool = False) -> None:
         self.parent = parent
+        self.differentiable = differentiable
         self.inputs: list[Value] = []
         self.nodes: list[Node] = []
         self.constants: dict[Value, torch.Tensor] = {}
         self.outer: dict[Value, Value] = {}  # value of the parent frame → input here
+        # Tensors from outside that require a gradient, by id: with the leaf that stands for each in here ...
+        self.leaves: dict[int, tuple[torch.Tensor, Traced]] = {}
+        # ... and those that were used as they are.
+        self.closed: dict[int, torch.Tensor] = {}
         self.active = True
 
     def program(self, outputs: list[Value]) -> Program:
@@ -41,12 +68,17 @@ class Frame:
 class DispatchRecorder(TorchDispatchMode):
     """Sees every operation below autograd; folds the constant ones and records the others."""
 
-    def __init__(self, where: bool = True) -> None:
+    def __init__(self, where: bool = True, constant_closures: bool = False) -> None:
         super().__init__()
         self.frame = Frame(None)
         self.owner: dict[Value, Frame] = {}
         self.failure: NotCapturable | None = None
+        self.root = self.frame
         self.outside: dict[int, tuple[torch.Tensor, View]] = {}
+        self.lifted: set[int] = set()
+        self.gradients: dict[int, torch.Tensor | None] = {}  # .grad of tensors from outside, before
+        self.grad_leaves: list[weakref.ref[torch.Tensor]] = []
+        self.constant_closures = constant_closures
         self._where = where
         self._is_users: dict[CodeType, bool] = {}
         self._origin: dict[int, tuple[str | None, str | None]] = {}
@@ -70,14 +102,27 @@ class DispatchRecorder(TorchDispatchMode):
         self.owner[value] = self.frame
         return value
 
+    def traced(self, view: View) -> Traced:
+        return Traced(view, self.frame, self.refuse)
+
     def new_input(self, example: torch.Tensor) -> Traced:
-        concrete = torch.empty_strided(example.size(), example.stride(), dtype=example.dtype)
-        if not example.dtype.is_floating_point:
-            concrete.zero_()
+        """Add an input to the current frame, with the geometry of ``example``."""
+        return self.traced(self._input_view(example))
+
+    def _input_view(self, example: torch.Tensor) -> View:
+        # Below the modes, since this is not an operation of the function under capture.
+        with torch._C._DisableTorchDispatch():
+            concrete = torch.empty_strided(example.size(), example.stride(), dtype=example.dtype)
+            if not example.dtype.is_floating_point:
+                concrete.zero_()
         value = self.new_value(concrete)
         self.frame.inputs.append(value)
-        protected = "an input of the function is written to in place"
-        return Traced(View(Storage(self.frame, value, protected), concrete), self.refuse)
+        return View(Storage(self.frame, value, "an input of the function is written to in place"), concrete)
+
+    def lift(self, tensor: torch.Tensor) -> None:
+        """Make a tensor from outside an input of the program."""
+        self.outside[id(tensor)] = tensor, self._input_view(tensor)
+        self.lifted.add(id(tensor))
 
     def constant(self, tensor: torch.Tensor) -> Value:
         value = self.new_value(tensor)
@@ -91,7 +136,9 @@ class DispatchRecorder(TorchDispatchMode):
         if owner is frame:
             return value
         if frame.parent is None or not owner.active:
-            self.refuse("a value computed inside a loop or branch is used outside of it, not through its result")
+            self.refuse(
+                "a value computed inside a loop or branch is used outside of it, not through its result"
+            )
         outer = self.localise(value, frame.parent)
         local = frame.outer.get(outer)
         if local is None:
@@ -107,24 +154,56 @@ class DispatchRecorder(TorchDispatchMode):
             cached_version, cached_frame, value = view.cached
             if cached_version == version and cached_frame.active:
                 return self.localise(value)
-        if storage.value is None:
-            value = self.constant(view.concrete)
-        elif view.parent is None:
+        if storage.value is not None and view.parent is None:
             return self.localise(storage.value)
-        else:
-            value = aliasing.read(self, view)
+        # Regions read their results outside of any dispatch, so that the modes may be active here.
+        with torch._C._DisableTorchDispatch():
+            value = self.constant(view.concrete) if storage.value is None else aliasing.read(self, view)
         view.cached = (version, frame, value)
         return value
 
     def view_outside(self, tensor: torch.Tensor) -> View:
         known = self.outside.get(id(tensor))
         if known is None:
+            self._check_outside(tensor)
             protected = "a tensor from outside the function is written to in place"
-            known = self.outside[id(tensor)] = tensor, View(Storage(self.frame, None, protected), tensor)
+            known = self.outside[id(tensor)] = (
+                tensor,
+                View(Storage(self.root, None, protected), tensor.detach()),
+            )
+            self.watch_gradient(tensor)
         return known[1]
 
     def view_of(self, tensor: torch.Tensor) -> View:
         return tensor.view_of if type(tensor) is Traced else self.view_outside(tensor)
+
+    def watch_gradient(self, tensor: torch.Tensor) -> None:
+        """Remember the ``.grad`` of a tensor from outside, to see whether the function changes it."""
+        if tensor.requires_grad and tensor.is_leaf:
+            self.gradients[id(tensor)] = tensor.grad
+
+    def restore_gradients(self) -> bool:
+        """Undo changes of ``.grad`` outside, and say whether there were any."""
+        changed = False
+        for identity, before in self.gradients.items():
+            tensor = self.outside[identity][0]
+            if tensor.grad is not before:
+                tensor.grad = before
+                changed = True
+        return changed
+
+    def _check_outside(self, tensor: torch.Tensor) -> None:
+        if tensor.device.type != "cpu" or tensor.layout != torch.strided:
+            self.refuse("only dense tensors on the CPU can be captured")
+        if tensor.requires_grad and not self.constant_closures:
+            self.refuse(
+                "a tensor from outside that requires a gradient is neither an input nor declared constant"
+            )
+        memory = tensor.untyped_storage().data_ptr()
+        for each in self.lifted:
+            lifted = self.outside[each][0]
+            if memory and lifted.untyped_storage().data_ptr() == memory:
+                self.refuse("a view, made outside, of a tensor that is an input is used")
 
     # -- origins ----------------------------------------------------------------------------------
     def origin(self) -> tuple[str | None, str | None]:
@@ -172,7 +251,9 @@ class DispatchRecorder(TorchDispatchMode):
         if all(view.storage.value is None for view in views):
             return self._fold(op, func, args, kwargs)
         if op.is_data_dependent:
-            self.refuse("the result's shape or a Python value depends on a value that depends on the inputs", op.name)
+            self.refuse(
+                "the result's shape or a Python value depends on a value that depends on the inputs", op.name
+            )
         if op.is_shape_only:
             return self._fold(op, func, args, kwargs)
         result = func(*self._concrete(args), **{name: self._concrete(each) for name, each in kwargs.items()})
@@ -186,8 +267,45 @@ class DispatchRecorder(TorchDispatchMode):
         for item in items:
             if isinstance(item, torch.Tensor):
                 found.append(self.view_of(item))
+                if self.frame.parent is not None and item.requires_grad:
+                    self._note_closure(item)
             elif type(item) in (list, tuple):
                 self._collect(item, found)
+
+    def home(self, tensor: torch.Tensor) -> Frame:
+        return tensor.home if type(tensor) is Traced else self.root
+
+    def _note_closure(self, tensor: torch.Tensor) -> None:
+        home, frame = self.home(tensor), self.frame
+        while frame is not home and frame.parent is not None:
+            frame.closed[id(tensor)] = tensor
+            frame = frame.parent
+
+    def substitute(self, tensor: torch.Tensor, frame: Frame | None = None) -> torch.Tensor:
+        """Return the tensor that stands for one from outside in a differentiable region, or itself.
+
+        The gradient of a region is the partial derivative by what it closes over, so that these must be
+        leaves of the region's own graph.
+        """
+        frame = frame or self.frame
+        if frame.parent is None or not tensor.requires_grad or self.home(tensor) is frame:
+            return tensor
+        tensor = self.substitute(tensor, frame.parent)
+        if not frame.differentiable or not tensor.is_floating_point():
+            return tensor
+        known = frame.leaves.get(id(tensor))
+        if known is None:
+            view = self.view_of(tensor)
+            if view.is_constant:
+                return tensor
+            leaf = Traced(view, frame, self.refuse).requires_grad_()
+            known = frame.leaves[id(tensor)] = tensor, leaf  # type: ignore[assignment]
+        return known[1]
+
+    def has_live_gradients(self) -> bool:
+        """Say whether a tensor that was made to require a gradient is still alive."""
+        self.grad_leaves = [ref for ref in self.grad_leaves if ref() is not None]
+        return bool(self.grad_leaves)
 
     def _concrete(self, item: Any) -> Any:
         if isinstance(item, torch.Tensor):
@@ -204,7 +322,7 @@ class DispatchRecorder(TorchDispatchMode):
         return item
 
     def wrap(self, value: Value | None, concrete: torch.Tensor) -> Traced:
-        return Traced(View(Storage(self.frame, value), concrete), self.refuse)
+        return self.traced(View(Storage(self.frame, value), concrete))
 
     def _fold(self, op: Operation, func: Any, args: Any, kwargs: Any) -> Any:
         """Execute an operation whose result does not depend on the inputs."""
@@ -218,7 +336,9 @@ class DispatchRecorder(TorchDispatchMode):
                 result.zero_()
             return self.wrap(None, result)
         if isinstance(result, (tuple, list)):
-            return type(result)(self.wrap(None, each) if isinstance(each, torch.Tensor) else each for each in result)
+            return type(result)(
+                self.wrap(None, each) if isinstance(each, torch.Tensor) else each for each in result
+            )
         return result
 
     def _record(self, op: Operation, args: Any, kwargs: Any, result: Any) -> Any:
@@ -245,10 +365,10 @@ class DispatchRecorder(TorchDispatchMode):
         target = self.view_of(args[0])
         if target.storage.protected is not None:
             self.refuse(target.storage.protected, op.name)
+        if target.storage.frame is not self.frame:
+            self.refuse("a loop or branch writes to a tensor from outside of it", op.name)
         if all(view.storage.value is None for view in views):
             func(*self._concrete(args), **{name: self._concrete(each) for name, each in kwargs.items()})
             return args[0]
-        if target.storage.frame is not self.frame:
-            self.refuse("a loop or branch writes to a tensor from outside of it", op.name)
         aliasing.write_in_place(self, op, target, args, kwargs)
         return args[0]

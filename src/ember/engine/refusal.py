@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class NotCapturable(Exception):  # noqa: N818 - a reason for falling back, not an error that users meet
+class NotCapturable(Exception):
     """A function does something that a pure, statically shaped program cannot say.
 
     :param reason: one sentence on what stands in the way.

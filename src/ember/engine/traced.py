@@ -69,10 +69,11 @@ class Traced(torch.Tensor):
     """A tensor without data that belongs to a capture in progress."""
 
     view_of: View
+    home: Any  # the frame in which this tensor was made
     refuse: Refuse
 
     @staticmethod
-    def __new__(cls: type, view: View, refuse: Refuse) -> Traced:
+    def __new__(cls: type, view: View, home: Any, refuse: Refuse) -> Traced:
         concrete = view.concrete
         self = torch.Tensor._make_wrapper_subclass(
             cls,
@@ -83,6 +84,7 @@ class Traced(torch.Tensor):
             device=concrete.device,
         )
         self.view_of = view
+        self.home = home
         self.refuse = refuse
         return self
 

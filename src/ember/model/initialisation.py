@@ -73,7 +73,7 @@ def init_to_feasible(site: Any = None) -> Any:
 
 
 def init_to_uniform(site: Any = None, radius: float = 2.0) -> Any:
-    """Start from a uniform draw between ``-radius`` and ``radius`` in unconstrained space; discrete sites draw."""
+    """Start uniformly between ``-radius`` and ``radius`` in unconstrained space; discrete sites draw."""
     if site is None:
         return functools.partial(init_to_uniform, radius=radius)
     zero = _unconstrained_zero(site)

@@ -17,6 +17,21 @@ from ember.errors import MissingParameterError, message
 from ember.params import files
 
 
+class LeafReference(weakref.ref):
+    """Refer weakly to a leaf; copies and pickles of the tensor that carries it refer to nothing."""
+
+    def __reduce__(self) -> Any:
+        return _reference_to_nothing, ()
+
+
+def _reference_to_nothing() -> Callable[[], None]:
+    return _nothing
+
+
+def _nothing() -> None:
+    return None
+
+
 class StoreState(TypedDict):
     """All that a store holds, as ``get_state`` gives it."""
 
@@ -79,7 +94,7 @@ class ParamStoreDict:
         leaf = self._params[name]
         constraint = self._constraints[name]
         value: Any = leaf if constraint is constraints.real else transform_to(constraint)(leaf)
-        value.unconstrained = weakref.ref(leaf)
+        value.unconstrained = LeafReference(leaf)
         return value
 
     def __setitem__(self, name: str, value: torch.Tensor) -> None:
@@ -224,6 +239,19 @@ class ParamStoreDict:
         if self._params.get(param_name) is not old_param.unconstrained():  # type: ignore[attr-defined]
             raise ValueError(f"parameter '{param_name}' is not the one to be replaced: it has changed since")
         self[param_name] = new_param
+
+    def leaf(self, name: str) -> torch.Tensor | None:
+        """Return a parameter's unconstrained leaf, or None if the name is unknown."""
+        return self._params.get(name)
+
+    def adopt(self, name: str, leaf: torch.Tensor, constraint: Constraint) -> None:
+        """Make ``leaf`` itself, an unconstrained tensor that a module keeps, the parameter of this name."""
+        self._set_leaf(name, leaf, constraint)
+
+    def discard(self, name: str) -> None:
+        """Remove a parameter if it is there."""
+        if name in self._params:
+            del self[name]
 
     # -- states --------------------------------------------------------------------------------------------
 

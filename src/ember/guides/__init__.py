@@ -1,0 +1,1 @@
+"""Approximate posteriors: automatic guides, and checks that a guide fits its model."""

@@ -1,0 +1,41 @@
+"""Optimise parameters by name, by torch's optimisers and a few more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ember.optim import adagrad_rmsprop as _adagrad_rmsprop
+from ember.optim import clipped_adam as _clipped_adam
+from ember.optim.lr_scheduler import PyroLRScheduler
+from ember.optim.optim import Options, PyroOptim, is_scheduler
+from ember.optim.pytorch_optimizers import optimizers as _optimizers
+from ember.optim.pytorch_optimizers import schedulers as _schedulers
+
+
+def ClippedAdam(optim_args: Options, clip_args: Options | None = None) -> PyroOptim:
+    """:class:`ember.optim.clipped_adam.ClippedAdam` in the calling form of the language."""
+    return PyroOptim(_clipped_adam.ClippedAdam, optim_args, clip_args)
+
+
+def AdagradRMSProp(optim_args: Options, clip_args: Options | None = None) -> PyroOptim:
+    """:class:`ember.optim.adagrad_rmsprop.AdagradRMSProp` in the calling form of the language."""
+    return PyroOptim(_adagrad_rmsprop.AdagradRMSProp, optim_args, clip_args)
+
+
+globals().update(_optimizers)
+globals().update(_schedulers)
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...
+
+
+__all__ = [
+    "AdagradRMSProp",
+    "ClippedAdam",
+    "PyroLRScheduler",
+    "PyroOptim",
+    "is_scheduler",
+    *_optimizers,
+    *_schedulers,
+]

@@ -1,0 +1,288 @@
+"""Translate a program into blocks of tensors and stages, one operation after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from ember.engine.program import Node, Program, Value
+
+from .elements import DTYPES, KINDS, Reg, const, is_float
+from .errors import NotLowerable
+from .index import ZERO
+from .kernel import Kernel
+from .schedule import Block
+from .tensors import Emit, Index, Map, Stage, Tensor, memory_of, squeeze
+
+Operation = Callable[..., Any]
+OPERATIONS: dict[str, Operation] = {}
+Number = int | float | bool
+
+
+def operation(*names: str) -> Callable[[Operation], Operation]:
+    """Register the lowering of operations: (builder, *ATen arguments) → tensor or tuple of tensors."""
+
+    def register(function: Operation) -> Operation:
+        for name in names:
+            OPERATIONS[name] = function
+        return function
+
+    return register
+
+
+class Builder:
+    """A block under construction."""
+
+    def __init__(self, parent: Builder | None = None) -> None:
+        self.block = Block()
+        self.parent = parent
+        self.values: dict[Value, Tensor] = {} if parent is None else parent.values
+        self.node: Node | None = None
+
+    # Bookkeeping ------------------------------------------------------------------------------------------
+    def refuse(self, reason: str) -> NotLowerable:
+        """Make the exception that says why the current operation has no machine code."""
+        name = self.node.op if self.node is not None else "program"
+        return NotLowerable(name, reason, self.node.where if self.node is not None else None)
+
+    def kind(self, dtype: torch.dtype) -> str:
+        """Return the element kind of a dtype."""
+        if dtype not in KINDS:
+            raise self.refuse(f"tensors of dtype {dtype} are not supported")
+        return KINDS[dtype]
+
+    def out(self, position: int = 0) -> Value:
+        """Return an output of the current operation, for its shape and dtype."""
+        return self.current.outputs[position]
+
+    @property
+    def current(self) -> Node:
+        """The operation being lowered."""
+        if self.node is None:
+            raise RuntimeError("no operation is being lowered")
+        return self.node
+
+    def out_kind(self, position: int = 0) -> str:
+        """Return the element kind of an output of the current operation."""
+        return self.kind(self.out(position).dtype)
+
+    def new(self, shape: Sequence[int], kind: str) -> Tensor:
+        """Make a tensor for a stage to write."""
+        tensor = Tensor(shape, kind)
+        self.block.made.append(tensor)
+        return tensor
+
+    def add(self, stage: Stage) -> None:
+        """Add a stage to the block."""
+        self.block.stages.append(stage)
+
+    # Maps -------------------------------------------------------------------------------------------------
+    def map(
+        self,
+        shape: Sequence[int],
+        kind: str,
+        operands: Sequence[tuple[Tensor, bool]],
+        emit: Emit,
+        cost: int = 1,
+        alias_of: Tensor | None = None,
+    ) -> Map:
+        """Make a tensor computed element by element."""
+        tensor = Map(shape, kind, operands, emit, cost, alias_of)
+        self.block.made.append(tensor)
+        return tensor
+
+    def full(self, shape: Sequence[int], value: Number, kind: str) -> Map:
+        """Make a constant tensor."""
+        reg = const(value, kind)
+        return self.map(shape, kind, (), lambda k, index: reg, 0)
+
+    def pointwise(
+        self,
+        function: Callable[..., Reg],
+        *operands: Tensor | Number,
+        compute: str | None = None,
+        kind: str | None = None,
+        shape: Sequence[int] | None = None,
+        cost: int = 1,
+    ) -> Map:
+        """Apply ``function(kernel, *elements)`` with broadcasting, in the kind ``compute``.
+
+        By default that is the kind of the output, or the promotion of the operands where the output is bool.
+        """
+        kind = kind or self.out_kind()
+        if compute is None:
+            compute = kind if kind != "i1" else self.promote(*operands)
+        if shape is None:
+            shape = torch.broadcast_shapes(*(op.shape for op in operands if isinstance(op, Tensor)))
+        shape = tuple(shape)
+
+        def emit(k: Kernel, index: Index) -> Reg:
+            regs = [
+                k.convert(k.read(op, broadcast_index(op, index, shape)), compute)
+                if isinstance(op, Tensor)
+                else const(op, compute)
+                for op in operands
+            ]
+            return k.convert(function(k, *regs), kind)
+
+        size = squeeze(shape)
+        pairs = [(op, squeeze(op.shape) == size) for op in operands if isinstance(op, Tensor)]
+        return self.map(shape, kind, pairs, emit, cost)
+
+    def promote(self, *operands: Tensor | Number) -> str:
+        """Return the kind in which torch computes on these operands."""
+        dtypes = [DTYPES[op.kind] if isinstance(op, Tensor) else type(op) for op in operands]
+        ranks = [len(op.shape) > 0 if isinstance(op, Tensor) else False for op in operands]
+        return self.kind(_promote(tuple(dtypes), tuple(ranks), torch.get_default_dtype()))
+
+    def cast(self, tensor: Tensor, kind: str) -> Tensor:
+        """Convert elements, if necessary."""
+        if tensor.kind == kind:
+            return tensor
+        return self.map(
+            tensor.shape, kind, [(tensor, True)], lambda k, index: k.convert(k.read(tensor, index), kind)
+        )
+
+    def copy(self, tensor: Tensor) -> Map:
+        """Make a tensor with the same elements and memory of its own."""
+        return self.map(tensor.shape, tensor.kind, [(tensor, True)], lambda k, index: k.read(tensor, index))
+
+    def reshape(self, tensor: Tensor, shape: Sequence[int]) -> Tensor:
+        """Give the elements, in order, another shape."""
+        shape, old = tuple(shape), tensor.shape
+        if shape == old:
+            return tensor
+        same = squeeze(shape) == squeeze(old)
+
+        def emit(k: Kernel, index: Index) -> Reg:
+            if same:
+                kept = iter([form for form, size in zip(index, shape, strict=True) if size != 1])
+                return k.read(tensor, tuple(ZERO if size == 1 else next(kept) for size in old))
+            from .index import ravel
+
+            return k.read(tensor, k.divisions.unravel(ravel(index, shape), old))
+
+        return self.map(shape, tensor.kind, [(tensor, same)], emit, 0, alias_of=tensor)
+
+    def view(
+        self, tensor: Tensor, shape: Sequence[int], place: Callable[[Index], Index], cost: int = 0
+    ) -> Map:
+        """Select elements by an index map."""
+        return self.map(
+            shape, tensor.kind, [(tensor, False)], lambda k, index: k.read(tensor, place(index)), cost
+        )
+
+    # Values -----------------------------------------------------------------------------------------------
+    def argument(self, item: Any) -> Any:
+        """Replace the values in an argument by tensors."""
+        if isinstance(item, Value):
+            return self.values[item]
+        if isinstance(item, (list, tuple)):
+            return [self.argument(each) for each in item]
+        return item
+
+    def constant(self, data: torch.Tensor) -> Tensor:
+        """Make a tensor of known elements."""
+        kind = self.kind(data.dtype)
+        array = data.detach().contiguous().numpy()
+        if array.size and array.size <= 4096 and (array.reshape(-1)[0] == array).all():
+            value = array.reshape(-1)[0].item()
+            if value != 0 or not str(value).startswith("-"):
+                return self.full(data.shape, value, kind)
+        if array.size == 1:
+            return self.full(data.shape, array.reshape(-1)[0].item(), kind)
+        tensor = Tensor(data.shape, kind)
+        tensor.constant = array
+        return tensor
+
+    def run(self, program: Program) -> None:
+        """Lower all operations of a program whose inputs are already known."""
+        for value, data in program.constants.items():
+            if value not in self.values:
+                self.values[value] = self.constant(data)
+                self.constants.append(self.values[value])
+        for node in program.nodes:
+            self.node = node
+            function = OPERATIONS.get(node.op)
+            if function is None:
+                raise self.refuse("there is no lowering of this operation")
+            for value in node.outputs:
+                self.kind(value.dtype)
+            args = [self.argument(item) for item in node.args]
+            kwargs = {name: self.argument(item) for name, item in node.kwargs.items()}
+            try:
+                result = function(self, *args, **kwargs)
+            except TypeError as error:
+                raise self.refuse(f"its arguments are not understood ({error})") from error
+            results = [result] if isinstance(result, Tensor) else list(result)
+            for value, tensor in zip(node.outputs, results, strict=False):
+                if tensor is None:
+                    continue
+                kind = self.kind(value.dtype)
+                if tensor.kind != kind:
+                    tensor = self.cast(tensor, kind)
+                if tensor.shape != tuple(value.shape):
+                    raise RuntimeError(f"{node.op}: lowered to shape {tensor.shape}, not {tuple(value.shape)}")
+                self.values[value] = tensor
+        self.node = None
+
+    @property
+    def constants(self) -> list[Tensor]:
+        """Constants of the whole program, this block's parents included."""
+        root = self
+        while root.parent is not None:
+            root = root.parent
+        if not hasattr(root, "_constants"):
+            root._constants = []
+        return root._constants
+
+    _constants: list[Tensor]
+
+    def results(self, values: Sequence[Value], carries: Sequence[Tensor] = ()) -> list[Tensor]:
+        """Return the block's outputs, copied where they would share a carry's memory with another place."""
+        out = []
+        for position, value in enumerate(values):
+            tensor = self.values[value]
+            if position < len(carries) and tensor is carries[position]:
+                out.append(tensor)
+                continue
+            out.append(self.copy(tensor) if memory_of(tensor) in carries else tensor)
+        return out
+
+
+def broadcast_index(tensor: Tensor, index: Index, shape: Sequence[int]) -> Index:
+    """Return the index into an operand that is broadcast to ``shape``."""
+    rank = len(tensor.shape)
+    if rank == 0:
+        return ()
+    if tensor.shape == tuple(shape):
+        return index
+    return tuple(
+        ZERO if size == 1 else form for form, size in zip(index[len(index) - rank :], tensor.shape, strict=True)
+    )
+
+
+@lru_cache(maxsize=4096)
+def _promote(dtypes: tuple[Any, ...], ranked: tuple[bool, ...], default: torch.dtype) -> torch.dtype:
+    """Apply torch's rules: tensors with dimensions before scalar tensors before numbers, within categories."""
+    result: Any = None
+    dummies = []
+    for dtype, has_dimensions in zip(dtypes, ranked, strict=True):
+        if isinstance(dtype, torch.dtype):
+            dummies.append(torch.empty((0,) if has_dimensions else (), dtype=dtype))
+        else:
+            dummies.append(dtype(1))
+    result = dummies[0]
+    if len(dummies) == 1:
+        return result.dtype if isinstance(result, torch.Tensor) else default
+    for other in dummies[1:]:
+        dtype = torch.result_type(result, other)
+        dims = any(isinstance(each, torch.Tensor) and each.dim() for each in (result, other))
+        result = torch.empty((0,) if dims else (), dtype=dtype)
+    return result.dtype
+
+
+__all__ = ["OPERATIONS", "Builder", "broadcast_index", "is_float", "operation"]

@@ -1,0 +1,375 @@
+"""Lower gathers and scatters: indexing by tensors, and its gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from .builder import Builder, Number, broadcast_index, operation
+from .elements import Reg, const, is_float
+from .index import Linear
+from .kernel import Kernel
+from .pointwise import maximum, minimum
+from .tensors import Index, Map, Scatter, Tensor, squeeze
+from .views import expand
+
+Combine = Callable[[Kernel, Reg, Reg], Reg]
+
+
+def checked(k: Kernel, reg: Reg, size: int, wrap: bool = True) -> tuple[Linear, Reg]:
+    """Turn an element of an index tensor into an index, noting if it is out of bounds; return whether it is in."""
+    reg = k.convert(reg, "i64")
+    if reg.const is not None:
+        value = int(reg.const) + (size if wrap and reg.const < 0 else 0)
+        inside = const(0 <= value < size, "i1")
+        k.report_bad(k.negation(inside))
+        return Linear(value if inside.const else 0), inside
+    zero = const(0, "i64")
+    if wrap:
+        reg = k.select(k.compare("lt", reg, zero), k.add(reg, const(size, "i64")), reg)
+    lanes, (text, bound) = k.align(reg, const(size, "i64"))
+    full = "i64" if lanes == 1 else f"<{lanes} x i64>"
+    inside = k.pure(f"icmp ult {full} {text}, {bound}", "i1", lanes)
+    k.report_bad(k.invert(inside))
+    return k.opaque(k.select(inside, reg, zero), 0, max(size - 1, 0)), inside
+
+
+def _plan_index(
+    b: Builder, x_shape: Sequence[int], indices: Sequence[Tensor | None]
+) -> tuple[tuple[int, ...], tuple[int, ...], Callable[[Kernel, Index], tuple[Index, Reg]]]:
+    """Return the shape of an advanced index's result, that of the indices, and the map from result to source."""
+    known = [(dim, each) for dim, each in enumerate(indices) if each is not None]
+    for _, each in known:
+        if each.kind in ("i1", "u8"):
+            raise b.refuse("it is indexed by a mask, so its shape depends on data")
+    joint = tuple(torch.broadcast_shapes(*(each.shape for _, each in known)))
+    dims = [dim for dim, _ in known]
+    adjacent = dims == list(range(dims[0], dims[-1] + 1))
+    rest = [dim for dim in range(len(x_shape)) if dim not in dims]
+    if adjacent:
+        before = [dim for dim in rest if dim < dims[0]]
+        after = [dim for dim in rest if dim > dims[-1]]
+    else:
+        before, after = [], rest
+    shape = (*(x_shape[d] for d in before), *joint, *(x_shape[d] for d in after))
+    start = len(before)
+
+    def source(k: Kernel, index: Index) -> tuple[Index, Reg]:
+        inner = index[start : start + len(joint)]
+        place: dict[int, Linear] = dict(zip(before, index[:start], strict=True))
+        place.update(zip(after, index[start + len(joint) :], strict=True))
+        valid: Reg = const(True, "i1")
+        for dim, each in known:
+            element = k.read(each, broadcast_index(each, inner, joint))
+            place[dim], inside = checked(k, element, x_shape[dim])
+            valid = k.conjunction(valid, inside)
+        return tuple(place[dim] for dim in range(len(x_shape))), valid
+
+    return shape, joint, source
+
+
+def gather(
+    b: Builder,
+    x: Tensor,
+    shape: Sequence[int],
+    indices: Sequence[Tensor],
+    source: Callable[[Kernel, Index], tuple[Index, Reg]],
+) -> Map:
+    """Make a tensor of elements of ``x`` at computed places."""
+
+    def emit(k: Kernel, index: Index) -> Reg:
+        if x.numel == 0:
+            source(k, index)
+            return const(0, x.kind)
+        place, valid = source(k, index)
+        if valid.const is None and valid.lanes > 1:
+            with k.where(valid):
+                return k.read(x, place)
+        return k.read(x, place)
+
+    pairs = [(each, squeeze(each.shape) == squeeze(shape)) for each in indices]
+    return b.map(shape, x.kind, [*pairs, (x, False)], emit, 6)
+
+
+@operation("aten.index.Tensor", "aten._unsafe_index.Tensor")
+def _index(b: Builder, x: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
+    if not any(each is not None for each in indices):
+        return x
+    shape, _, source = _plan_index(b, x.shape, indices)
+    return gather(b, x, shape, [each for each in indices if each is not None], source)
+
+
+@operation("aten.index_select.default")
+def _index_select(b: Builder, x: Tensor, dim: int, index: Tensor) -> Tensor:
+    if not x.shape:
+        return b.reshape(x, b.out().shape)
+    dim = dim + len(x.shape) if dim < 0 else dim
+    flat = b.reshape(index, (index.numel,))
+    shape, _, source = _plan_index(b, x.shape, [*[None] * dim, flat])
+    return gather(b, x, shape, [flat], source)
+
+
+@operation("aten.embedding.default")
+def _embedding(b: Builder, weight: Tensor, indices: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    shape, _, source = _plan_index(b, weight.shape, [indices])
+    return gather(b, weight, shape, [indices], source)
+
+
+@operation("aten.take.default")
+def _take(b: Builder, x: Tensor, index: Tensor) -> Tensor:
+    flat = b.reshape(x, (x.numel,))
+    shape, _, source = _plan_index(b, flat.shape, [index])
+    return gather(b, flat, shape, [index], source)
+
+
+def _along(b: Builder, x_shape: Sequence[int], dim: int, index: Tensor) -> Any:
+    dim = dim + len(x_shape) if dim < 0 else dim
+
+    def source(k: Kernel, at: Index) -> tuple[Index, Reg]:
+        place, valid = checked(k, k.read(index, at), x_shape[dim], wrap=False)
+        return (*at[:dim], place, *at[dim + 1 :]), valid
+
+    return source
+
+
+@operation("aten.gather.default", "aten.take_along_dim.default")
+def _gather(b: Builder, x: Tensor, dim: int, index: Tensor, sparse_grad: bool = False) -> Tensor:
+    if not x.shape:
+        return b.reshape(expand(b, b.reshape(x, (1,)), (index.numel,)), index.shape)
+    if not index.shape:
+        return b.reshape(_gather(b, x, dim, b.reshape(index, (1,))), ())
+    return gather(b, x, index.shape, [index], _along(b, x.shape, dim, index))
+
+
+# Scatters -------------------------------------------------------------------------------------------------
+def scatter(
+    b: Builder,
+    base: Tensor,
+    shape: Sequence[int],
+    operands: Sequence[Tensor],
+    place: Callable[[Kernel, Index], tuple[Index, Reg]],
+    value: Callable[[Kernel, Index], Reg],
+    combine: Combine | None,
+) -> Tensor:
+    """Update a copy of ``base`` at computed places, in row-major order of ``shape``."""
+    output = b.new(base.shape, base.kind)
+
+    def at(k: Kernel, index: Index) -> tuple[Index, Reg, Reg | None]:
+        target, valid = place(k, index)
+        return target, value(k, index), None if valid.const is True else valid
+
+    pairs = [(each, squeeze(each.shape) == squeeze(shape)) for each in operands]
+    b.add(Scatter(base, output, shape, pairs, at, combine))
+    return output
+
+
+def _plus(k: Kernel, old: Reg, new: Reg) -> Reg:
+    return k.binary("or", old, new) if old.kind == "i1" else k.add(old, new)
+
+
+@operation("aten.index_put.default", "aten._unsafe_index_put.default", "aten._index_put_impl.default")
+def _index_put(
+    b: Builder,
+    x: Tensor,
+    indices: Sequence[Tensor | None],
+    values: Tensor,
+    accumulate: bool = False,
+    unsafe: bool = False,
+) -> Tensor:
+    known = [each for each in indices if each is not None]
+    if any(each.kind == "i1" for each in known):
+        return _masked_put(b, x, indices, values, accumulate)
+    shape, _, source = _plan_index(b, x.shape, indices)
+    values = b.cast(values, x.kind)
+    return scatter(
+        b,
+        x,
+        shape,
+        [values, *known],
+        source,
+        lambda k, index: k.read(values, broadcast_index(values, index, shape)),
+        _plus if accumulate else None,
+    )
+
+
+def _masked_put(
+    b: Builder, x: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool
+) -> Tensor:
+    mask = indices[0]
+    if len(indices) != 1 or mask is None or values.numel != 1:
+        raise b.refuse("it is indexed by a mask, and the values are not one number")
+    wide = b.reshape(mask, (*mask.shape, *[1] * (len(x.shape) - len(mask.shape))))
+    value = b.cast(b.reshape(values, ()), x.kind)
+    shape = x.shape
+
+    def emit(k: Kernel, index: Index) -> Reg:
+        old, new = k.read(x, index), k.read(value, ())
+        new = _plus(k, old, new) if accumulate else new
+        return k.select(k.read(wide, broadcast_index(wide, index, shape)), new, old)
+
+    aligned = squeeze(wide.shape) == squeeze(shape)
+    return b.map(shape, x.kind, [(x, True), (wide, aligned), (value, False)], emit, 2)
+
+
+@operation("aten.index_add.default")
+def _index_add(b: Builder, x: Tensor, dim: int, index: Tensor, source: Tensor, alpha: Number = 1) -> Tensor:
+    def value(k: Kernel, element: Reg) -> Reg:
+        return element if alpha == 1 else k.mul(element, const(alpha, element.kind))
+
+    return _index_update(b, x, dim, index, source, _plus, value)
+
+
+@operation("aten.index_copy.default")
+def _index_copy(b: Builder, x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    return _index_update(b, x, dim, index, source, None)
+
+
+@operation("aten.index_fill.int_Scalar", "aten.index_fill.int_Tensor")
+def _index_fill(b: Builder, x: Tensor, dim: int, index: Tensor, value: Tensor | Number) -> Tensor:
+    filler = b.cast(b.reshape(value, ()), x.kind) if isinstance(value, Tensor) else b.full((), value, x.kind)
+    axis = dim + max(len(x.shape), 1) if dim < 0 else dim
+    shape = tuple(index.numel if d == axis else size for d, size in enumerate(x.shape or (1,)))
+    return _index_update(b, x, dim, index, expand(b, filler, shape), None)
+
+
+def _index_update(
+    b: Builder,
+    x: Tensor,
+    dim: int,
+    index: Tensor,
+    source: Tensor,
+    combine: Combine | None,
+    transform: Callable[[Kernel, Reg], Reg] = lambda k, element: element,
+) -> Tensor:
+    if not x.shape:
+        wide = _index_update(
+            b, b.reshape(x, (1,)), 0, index, b.reshape(source, (source.numel,)), combine, transform
+        )
+        return b.reshape(wide, ())
+    dim = dim + len(x.shape) if dim < 0 else dim
+    flat = b.reshape(index, (index.numel,))
+    if not source.shape:
+        source = b.reshape(source, (1,) * len(x.shape))
+    source = b.cast(source, x.kind)
+
+    def place(k: Kernel, at: Index) -> tuple[Index, Reg]:
+        inner = at[dim] if flat.numel != 1 else Linear(0)
+        target, valid = checked(k, k.read(flat, (inner,)), x.shape[dim], wrap=False)
+        return (*at[:dim], target, *at[dim + 1 :]), valid
+
+    return scatter(
+        b, x, source.shape, [source, flat], place, lambda k, at: transform(k, k.read(source, at)), combine
+    )
+
+
+def _product(k: Kernel, old: Reg, new: Reg) -> Reg:
+    return k.mul(old, new)
+
+
+_REDUCTIONS: dict[str, Combine] = {
+    "sum": _plus,
+    "add": _plus,
+    "prod": _product,
+    "multiply": _product,
+    "amax": maximum,
+    "amin": minimum,
+}
+
+
+@operation("aten.scatter.src", "aten.scatter.value", "aten.scatter.reduce", "aten.scatter.value_reduce")
+def _scatter(
+    b: Builder, x: Tensor, dim: int, index: Tensor, src: Tensor | Number, reduce: str | None = None
+) -> Tensor:
+    return _scatter_along(b, x, dim, index, src, None if reduce is None else _REDUCTIONS[reduce])
+
+
+@operation("aten.scatter_add.default")
+def _scatter_add(b: Builder, x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    return _scatter_along(b, x, dim, index, src, _plus)
+
+
+@operation("aten.scatter_reduce.two")
+def _scatter_reduce(
+    b: Builder, x: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, include_self: bool = True
+) -> Tensor:
+    if reduce not in _REDUCTIONS or not include_self:
+        raise b.refuse(f"the reduction {reduce!r} with include_self={include_self} is not supported")
+    return _scatter_along(b, x, dim, index, src, _REDUCTIONS[reduce])
+
+
+def _scatter_along(
+    b: Builder, x: Tensor, dim: int, index: Tensor, src: Tensor | Number, combine: Combine | None
+) -> Tensor:
+    if not x.shape:
+        flat_src = b.reshape(src, (src.numel,)) if isinstance(src, Tensor) else src
+        flat = b.reshape(index, (index.numel,))
+        return b.reshape(_scatter_along(b, b.reshape(x, (1,)), 0, flat, flat_src, combine), ())
+    if not index.shape:
+        index = b.reshape(index, (1,))
+        src = b.reshape(src, (1,)) if isinstance(src, Tensor) else src
+    if index.numel == 0:
+        return x
+    source = b.cast(src, x.kind) if isinstance(src, Tensor) else b.full(index.shape, src, x.kind)
+    return scatter(
+        b,
+        x,
+        index.shape,
+        [index, source] if source.shape == index.shape else [index],
+        _along(b, x.shape, dim, index),
+        lambda k, at: k.read(source, at),
+        combine,
+    ) if source.shape == index.shape else _scatter_part(b, x, dim, index, source, combine)
+
+
+def _scatter_part(
+    b: Builder, x: Tensor, dim: int, index: Tensor, source: Tensor, combine: Combine | None
+) -> Tensor:
+    """Scatter the leading part of a source that is larger than the index."""
+    part = b.view(source, index.shape, lambda at: at)
+    return scatter(
+        b, x, index.shape, [index, part], _along(b, x.shape, dim, index), lambda k, at: k.read(part, at), combine
+    )
+
+
+@operation("aten.put.default")
+def _put(b: Builder, x: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
+    flat = b.reshape(x, (x.numel,))
+    values = b.reshape(source, index.shape)
+    return b.reshape(_index_put(b, flat, [index], values, accumulate), x.shape)
+
+
+@operation("aten.embedding_dense_backward.default")
+def _embedding_backward(
+    b: Builder, grad: Tensor, indices: Tensor, num_weights: int, padding_idx: int, scale_by_freq: bool
+) -> Tensor:
+    if scale_by_freq:
+        raise b.refuse("scaling gradients by frequency is not supported")
+    rows = (num_weights, grad.shape[-1])
+    base = b.full(rows, 0, grad.kind)
+    shape, _, source = _plan_index(b, rows, [indices])
+
+    def place(k: Kernel, index: Index) -> tuple[Index, Reg]:
+        target, valid = source(k, index)
+        kept = k.compare("ne", k.index_value(target[0]), const(padding_idx, "i64"))
+        return target, kept if valid.const is True else k.conjunction(valid, kept)
+
+    return scatter(b, base, shape, [grad, indices], place, lambda k, index: k.read(grad, index), _plus)
+
+
+@operation("aten.masked_scatter.default")
+def _masked_scatter(b: Builder, x: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    raise b.refuse("the place of each element depends on the mask")
+
+
+@operation("aten.index_reduce.default")
+def _index_reduce(
+    b: Builder, x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, include_self: bool = True
+) -> Tensor:
+    if reduce not in _REDUCTIONS or not include_self:
+        raise b.refuse(f"the reduction {reduce!r} with include_self={include_self} is not supported")
+    return _index_update(b, x, dim, index, source, _REDUCTIONS[reduce])
+
+
+__all__ = ["checked", "gather", "is_float", "scatter"]

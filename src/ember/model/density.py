@@ -19,7 +19,12 @@ from ember.model.inspection import (
     support_of,
 )
 from ember.model.layout import Block, Layout, transform_of
-from ember.model.scoring import RecordMessenger, ScoreMessenger, SubstituteMessenger
+from ember.model.scoring import (
+    DeterministicMessenger,
+    RecordMessenger,
+    ScoreMessenger,
+    SubstituteMessenger,
+)
 from ember.model.support_search import find_supports
 from ember.poutine.messenger import Messenger
 from ember.poutine.runtime import Message
@@ -143,27 +148,46 @@ class Density:
 
     # -- coordinates ---------------------------------------------------------------------------------------
 
-    def constrain(self, z: Tensor, chunk: int = 4096) -> dict[str, Tensor]:
+    def constrain(self, z: Tensor, chunk: int = 1024) -> dict[str, Tensor]:
         """Map vectors ``[..., size]`` to values by site, ``[..., *shape]``, in the model's dtypes."""
-        lead = z.shape[:-1]
-        rows = z.reshape(-1, self.size)
-        with torch.no_grad():
-            if self.layout.dynamic:
-                parts = [self._constrain_row(row) for row in rows]
-            else:
-                parts = [self.layout.transform_static(part) for part in rows.split(chunk)]
-        joined = {
-            name: (torch.stack if self.layout.dynamic else torch.cat)([part[name] for part in parts])
-            for name in self.layout.blocks
-        }
-        return self.layout.cast(
-            {name: value.reshape(lead + value.shape[1:]) for name, value in joined.items()}
-        )
+        if self.layout.dynamic:
+            values = self._map_rows(z, self._constrain_row, chunk)
+        else:
+            with torch.no_grad():
+                values = self.layout.transform_static(z)
+        return self.layout.cast(values)
+
+    def deterministics(self, z: Tensor, chunk: int = 1024) -> dict[str, Tensor]:
+        """Compute the deterministic sites at vectors ``[..., size]``: values by site, ``[..., *shape]``."""
+        sites = self.sites.of_kind("deterministic")
+        if not sites:
+            return {}
+        values = self._map_rows(z, self._deterministic_row, chunk)
+        return {site.name: values[site.name].to(site.value.dtype) for site in sites}
 
     def _constrain_row(self, z: Tensor) -> dict[str, Tensor]:
         handler = SubstituteMessenger(self.layout.blocks, self.layout.split(z), self.minibatches)
         self._run(handler, None)
         return handler.values
+
+    def _deterministic_row(self, z: Tensor) -> dict[str, Tensor]:
+        handler = DeterministicMessenger(self.layout.blocks, self.layout.split(z), self.minibatches)
+        self._run(handler, None)
+        return handler.deterministics
+
+    def _map_rows(
+        self, z: Tensor, function: Callable[[Tensor], dict[str, Tensor]], chunk: int
+    ) -> dict[str, Tensor]:
+        """Apply a function of one vector to many, vectorised if the model lets itself."""
+        rows = z.reshape(-1, self.size)
+        with torch.no_grad():
+            try:
+                parts = [torch.vmap(function)(part) for part in rows.split(chunk)]
+                joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            except RuntimeError:  # the model reads values, draws, or writes in place
+                each = [function(row) for row in rows]
+                joined = {name: torch.stack([part[name] for part in each]) for name in each[0]}
+        return {name: value.reshape(z.shape[:-1] + value.shape[1:]) for name, value in joined.items()}
 
     def unconstrain(self, values: Mapping[str, Any]) -> Tensor:
         """Map constrained values by site to a vector ``[size]``.

@@ -81,6 +81,21 @@ class SubstituteMessenger(Messenger):
             )
 
 
+class DeterministicMessenger(SubstituteMessenger):
+    """Keep the values of deterministic sites, in ``deterministics``."""
+
+    def __init__(
+        self, blocks: dict[str, Block], unconstrained: dict[str, Tensor], minibatches: dict[str, Tensor]
+    ) -> None:
+        super().__init__(blocks, unconstrained, minibatches)
+        self.deterministics: dict[str, Tensor] = {}
+
+    def _postprocess_message(self, msg: Message) -> None:
+        super()._postprocess_message(msg)
+        if msg["type"] == "sample" and msg["infer"].get("_deterministic"):
+            self.deterministics[str(msg["name"])] = msg["value"]
+
+
 class ScoreMessenger(SubstituteMessenger):
     """Also collect the log probability of every sample site, scaled and masked, in ``terms``."""
 

@@ -172,7 +172,7 @@ def test_fisher_schedule(number, collected, switches):
     assert where(table.update) == list(range(3, collected))
     assert where(table.restart) == []
     assert where(table.finish) == ([number - 1] if number else [])
-    sparse = schedule.fisher(number, update_interval=10)
+    sparse = schedule.fisher(number, early_update_interval=10, update_interval=40)
     assert set(where(sparse.update)) <= set(where(table.update))
     assert where(sparse.update)[-1:] == where(table.update)[-1:]
 

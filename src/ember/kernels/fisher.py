@@ -15,8 +15,8 @@ from ember.kernels.history import History
 from ember.kernels.variance import Moments
 
 _SMALLEST, _LARGEST = 1e-20, 1e20
-# Added to the covariances within a subspace: directions without data get the eigenvalue one.
-_RIDGE = 1e-5
+# Added to the covariances, in units of the best diagonal: directions without data get the eigenvalue one.
+_RIDGE = 1e-2
 # Eigenvalues between 1/_CUTOFF and _CUTOFF are left to the diagonal.
 _CUTOFF = 2.0
 

@@ -58,6 +58,7 @@ def stan(num_warmup: int) -> Schedule:
 
 def fisher(
     num_warmup: int,
+    early_update_interval: int = 1,
     update_interval: int = 1,
     early_fraction: float = 0.3,
     final_fraction: float = 0.15,
@@ -72,7 +73,8 @@ def fisher(
     short in an early phase, while the chain may still be on its way. Below 10 draws the metric stays.
 
     :param num_warmup: number of warmup draws.
-    :param update_interval: number of draws between estimates of the metric.
+    :param early_update_interval: draws between estimates of the metric, early.
+    :param update_interval: the same, later.
     :param early_fraction: part of the draws that counts as early.
     :param final_fraction: part of the draws at the end with the metric fixed.
     :param early_window: draws between switches of the estimators, early.
@@ -92,7 +94,8 @@ def fisher(
         if seen >= size and not late:
             switches.append(index)
             seen = 0
-        if index + 1 >= first_update and ((index + 1) % update_interval == 0 or index == stop - 1):
+        interval = early_update_interval if index < early else update_interval
+        if index + 1 >= first_update and ((index + 1) % interval == 0 or index == stop - 1):
             updates.append(index)
     return _schedule(
         num_warmup, collect=range(stop), collect_background=range(stop), update=updates, switch=switches

@@ -54,7 +54,7 @@ class Adaptation:
     adapt_step_size: bool = True
     adapt_metric: bool = True
     blocks: tuple[tuple[int, ...], ...] | None = None
-    rank: int = 10
+    rank: int = 20
     min_step_size: float = 1e-10
 
     def __post_init__(self) -> None:
@@ -77,7 +77,10 @@ class Adaptation:
             return schedule.step_size_only(num_warmup)
         if self.scheme == "stan":
             return schedule.stan(num_warmup)
-        return schedule.fisher(num_warmup, update_interval=1 if self.metric == "diagonal" else 10)
+        if self.metric == "diagonal":
+            return schedule.fisher(num_warmup)
+        # Each of these estimates costs an eigen-decomposition.
+        return schedule.fisher(num_warmup, early_update_interval=10, update_interval=40)
 
 
 class State(NamedTuple):

@@ -64,9 +64,9 @@ def recursive_transition(key, density, z, step_size, variance, max_depth):
     start = Leaf(z, noise / variance.sqrt(), state.gradient, state.log_density, variance)
     sampler = RecursiveNuts(density, variance, step_size, start.energy)
     tree, depth = [start], 0
+    uniforms = random.uniform(random.fold_in(key, 1), (max_depth, 2))
     while depth < max_depth:
-        doubling_key = random.fold_in(random.fold_in(key, 1), depth)
-        forward = float(random.uniform(random.fold_in(doubling_key, -1))) < 0.5
+        forward = float(uniforms[depth, 0]) < 0.5
         end = tree[-1] if forward else tree[0]
         new, complete = sampler.subtree(end, 1 if forward else -1, depth)
         if not complete:

@@ -20,9 +20,8 @@ from ember.kernels.trajectory import Extension, select_row
 
 __all__ = ["State", "Info", "init", "step"]
 
-# Streams of a transition's key, and of a doubling's key beside its leaves 0, 1, 2, …
-_NOISE, _TREE = 0, 1
-_DIRECTION, _CHOICE = -1, -2
+_NOISE, _DOUBLINGS, _LEAVES = 0, 1, 2  # streams of a transition's key
+_DIRECTION, _CHOICE = 0, 1  # random numbers of a doubling
 
 
 class Info(NamedTuple):
@@ -79,17 +78,18 @@ def step(
     momentum = metric.momentum(noise)
     velocity = metric.velocity(momentum)
     start_energy = kinetic_energy(momentum, velocity) - state.log_density
-    tree_key = random.fold_in(key, _TREE)
+    uniforms = random.uniform(random.fold_in(key, _DOUBLINGS), (max_tree_depth, 2), noise.dtype)
+    leaf_key = random.fold_in(key, _LEAVES)
 
     def growing(tree: _Tree) -> Tensor:
         return (tree.depth < max_tree_depth) & ~(tree.turning | tree.diverging)
 
     def double(tree: _Tree) -> _Tree:
-        doubling_key = random.fold_in(tree_key, tree.depth)
-        forward = random.uniform(random.fold_in(doubling_key, _DIRECTION)) < 0.5
+        uniform = select_row(uniforms, tree.depth)
+        forward = uniform.select(0, _DIRECTION) < 0.5
         near = forward.to(torch.int64)
         extension = trajectory.extend(
-            doubling_key,
+            leaf_key,
             density,
             start=select_row(tree.ends, near),
             proposal=tree.proposal,
@@ -100,7 +100,7 @@ def step(
             checkpoints=tree.checkpoints,
             max_energy_error=max_energy_error,
         )
-        return _join(random.fold_in(doubling_key, _CHOICE), tree, extension, near)
+        return _join(uniform.select(0, _CHOICE), tree, extension, near)
 
     end = trajectory.leaf_rows(state.position, momentum, velocity, state.gradient)
     zero = torch.zeros_like(start_energy)
@@ -132,11 +132,11 @@ def step(
     return last.proposal, info
 
 
-def _join(key: Tensor, tree: _Tree, extension: Extension, near: Tensor) -> _Tree:
+def _join(uniform: Tensor, tree: _Tree, extension: Extension, near: Tensor) -> _Tree:
     """Add an extension at end ``near``, choose between the two proposals, and check the whole for U-turns."""
     complete = ~(extension.turning | extension.diverging)
     log_ratio = extension.log_weight - tree.log_weight
-    take = complete & (torch.log(random.uniform(key)) < log_ratio)
+    take = complete & (torch.log(uniform) < log_ratio)
     momentum_sum = tree.momentum_sum + extension.momentum_sum
     start, far = select_row(tree.ends, near), select_row(tree.ends, 1 - near)
     begin = extension.checkpoints.select(0, 0)

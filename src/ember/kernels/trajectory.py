@@ -66,7 +66,7 @@ def extend(
 ) -> Extension:
     """Visit ``size`` new leaves from the leaf ``start`` on, or fewer if one diverges or a subtree turns.
 
-    :param key: random numbers for the choice among the leaves.
+    :param key: random numbers for the choice among the leaves; may be the same for extensions of other sizes.
     :param start: the trajectory's end, ``[4, D]``, itself not among the new leaves.
     :param proposal: returned if no leaf has weight.
     :param size: int64, a power of two.
@@ -97,7 +97,7 @@ def extend(
         # Multinomial sampling by a reservoir with jumps: a random number per change of the proposal, not per
         # leaf (Efraimidis & Spirakis 2006, algorithm A-ExpJ, for a sample of one).
         def take() -> tuple[State, Tensor, Tensor]:
-            uniform = random.uniform(random.fold_in(key, carry.num_leaves))
+            uniform = random.uniform(random.fold_in(key, size + carry.num_leaves))
             return State(leaf.position, leaf.log_density, leaf.gradient), energy, total - torch.log(uniform)
 
         def keep() -> tuple[State, Tensor, Tensor]:

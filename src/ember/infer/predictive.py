@@ -20,17 +20,21 @@ _PLATE = "_num_predictive_samples"
 class Predictive(torch.nn.Module):
     """Run a model with latent values from the prior, from posterior draws, or from a guide.
 
-    Calling it with the model's arguments returns a dict of values by site, each with a leading dimension of draws. A
-    site's batch shape is filled up with ones on the left to the number of plate dimensions of the model.
+    Calling it with the model's arguments returns a dict of values by site, each with a leading dimension of
+    draws. A site's batch shape is filled up with ones on the left to the number of plate dimensions of the
+    model.
 
     :param model: callable with sample statements.
     :param posterior_samples: draws by site, ``[draws, ...]``; latent sites that are not among them are drawn.
     :param guide: where latent values come from, instead of ``posterior_samples``.
     :param num_samples: number of draws, needed without ``posterior_samples``.
-    :param return_sites: names of the sites to return, ``"_RETURN"`` for the model's own result. By default all sample
-        sites that are not in ``posterior_samples``, observed and deterministic ones included; None for all.
-    :param parallel: run the model once, under an outermost plate, rather than once per draw. The model must broadcast.
-    :param batch_ndims: number of leading dimensions of ``posterior_samples`` that count draws, e.g. 2 for chains by draws.
+    :param return_sites: names of the sites to return, ``"_RETURN"`` for the model's own result. By default
+        all sample sites that are not in ``posterior_samples``, observed and deterministic ones included; None
+        for all.
+    :param parallel: run the model once, under an outermost plate, rather than once per draw. The model must
+        broadcast.
+    :param batch_ndims: number of leading dimensions of ``posterior_samples`` that count draws, e.g. 2 for
+        chains by draws.
     :raises ValueError: if the number of draws is not known or not one.
     """
 
@@ -59,8 +63,8 @@ class Predictive(torch.nn.Module):
             count = shape.numel()
             if num_samples is not None and num_samples != count:
                 warnings.warn(
-                    f"posterior_samples holds {count} draws, which is different from the provided num_samples argument "
-                    f"{num_samples}. Defaulting to {count}."
+                    f"posterior_samples holds {count} draws, which is different from the provided "
+                    f"num_samples argument {num_samples}. Defaulting to {count}."
                 )
             num_samples = count
         elif num_samples is None:
@@ -227,7 +231,7 @@ def _sites(run: Trace) -> dict[str, Any]:
 
 
 def _batch(site: Any) -> torch.Size:
-    """Return the batch shape of a site; of a deterministic one what its event dimensions leave of the value."""
+    """Return the batch shape of a site."""
     return torch.Size(getattr(site["fn"], "batch_shape", ()))
 
 

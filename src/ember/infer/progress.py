@@ -9,7 +9,8 @@ from typing import Any, TextIO
 class Progress:
     """A bar that counts to ``total``; nothing at all if ``disable``.
 
-    In a terminal it moves; in a log, where each change is a new line, it speaks up every few seconds in plain ASCII.
+    In a terminal it moves; in a log, where each change is a new line, it speaks up every few seconds in plain
+    ASCII.
 
     :param total: number of steps.
     :param disable: show nothing.

@@ -77,6 +77,7 @@ class Density:
             )
         leaves, self._structure = tree_flatten((args, dict(kwargs or {})))
         self._leaves = [to_double(leaf) for leaf in leaves]
+        self._doubled = tree_unflatten(self._leaves, self._structure)
         self._positions = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         self.minibatches = {site.name: site.value for site in self.sites.of_kind("subsample")}
         self._promote = False
@@ -138,11 +139,11 @@ class Density:
             handler.finish()
 
     def _arguments(self, inputs: tuple[Tensor, ...] | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        leaves = self._leaves
-        if inputs is not None:
-            leaves = list(leaves)
-            for position, value in zip(self._positions, inputs, strict=True):
-                leaves[position] = value
+        if inputs is None:
+            return self._doubled
+        leaves = list(self._leaves)
+        for position, value in zip(self._positions, inputs, strict=True):
+            leaves[position] = value
         args, kwargs = tree_unflatten(leaves, self._structure)
         return args, kwargs
 

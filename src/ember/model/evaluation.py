@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,27 +10,6 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from ember import settings
-
-
-@contextmanager
-def double_precision(promote: bool = False, validate: bool = False) -> Iterator[None]:
-    """Make float64 the default dtype inside, and switch validation off unless ``validate``.
-
-    :param promote: also raise float32 arguments of every torch function to float64, for models that mix their own
-        float32 tensors with values in operations that do not promote, such as matrix products.
-    """
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        with settings.context(**_FLAGS) if not validate else _nothing():
-            if promote:
-                with PromoteToDouble():
-                    yield
-            else:
-                yield
-    finally:
-        torch.set_default_dtype(before)
-
 
 _FLAGS = dict.fromkeys(
     (
@@ -44,9 +22,30 @@ _FLAGS = dict.fromkeys(
 )
 
 
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+class double_precision:
+    """Make float64 the default dtype inside a ``with`` block, and switch validation off unless ``validate``.
+
+    :param promote: raise float32 arguments of every torch function to float64 as well, for models that mix
+        float32 tensors of their own with values in operations that do not promote, such as matrix products.
+    """
+
+    __slots__ = ("_before", "_contexts")
+
+    def __init__(self, promote: bool = False, validate: bool = False) -> None:
+        self._contexts: list[Any] = [] if validate else [settings.context(**_FLAGS)]
+        if promote:
+            self._contexts.append(PromoteToDouble())
+
+    def __enter__(self) -> None:
+        self._before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        for context in self._contexts:
+            context.__enter__()
+
+    def __exit__(self, *exception: Any) -> None:
+        for context in reversed(self._contexts):
+            context.__exit__(*exception)
+        torch.set_default_dtype(self._before)
 
 
 class PromoteToDouble(TorchFunctionMode):

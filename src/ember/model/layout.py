@@ -51,9 +51,9 @@ class Layout:
     def split(self, z: Tensor) -> dict[str, Tensor]:
         """Return the unconstrained values by site; leading dimensions of ``z`` stay."""
         lead = z.shape[:-1]
-        pieces = z.split(self.sizes, -1) if len(self.sizes) > 1 else (z,)
+        pieces = torch.split_with_sizes(z, self.sizes, -1) if len(self.sizes) > 1 else (z,)
         return {
-            name: piece.reshape(lead + block.shape)
+            name: piece if len(block.shape) == 1 else piece.reshape(lead + block.shape)
             for (name, block), piece in zip(self.blocks.items(), pieces, strict=True)
         }
 

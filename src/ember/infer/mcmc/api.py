@@ -29,15 +29,16 @@ class MCMC:
     :param kernel: :class:`NUTS`, :class:`HMC`, or any :class:`MCMCKernel`.
     :param num_samples: number of draws to keep of each chain, at least 1.
     :param warmup_steps: number of draws to adapt with and to discard; by default ``num_samples``.
-    :param initial_params: unconstrained starting values by site, with a leading dimension of size ``num_chains`` if there
-        are several chains.
+    :param initial_params: unconstrained starting values by site, with a leading dimension of size
+        ``num_chains`` if there are several chains.
     :param num_chains: number of chains.
-    :param hook_fn: called as ``hook_fn(kernel, unconstrained values, stage, number)`` after each draw; the stage is
-        ``"Warmup"`` or ``"Sample"``, with the chain's number in brackets if there are several.
+    :param hook_fn: called as ``hook_fn(kernel, unconstrained values, stage, number)`` after each draw; the
+        stage is ``"Warmup"`` or ``"Sample"``, with the chain's number in brackets if there are several.
     :param mp_context: accepted for programs that give it; without effect, chains run in this process.
     :param disable_progbar: show no progress bar.
     :param disable_validation: switch validation off while sampling; the model is validated once before.
-    :param transforms: maps from constrained to unconstrained values by site, for a kernel with a ``potential_fn``.
+    :param transforms: maps from constrained to unconstrained values by site, for a kernel with a
+        ``potential_fn``.
     :param save_params: names of the sites whose draws are offered; by default all.
     :raises ValueError: for numbers of draws or chains out of range.
     """
@@ -98,8 +99,8 @@ class MCMC:
     def run(self, *args: Any, **kwargs: Any) -> None:
         """Sample, given the arguments of the model.
 
-        A KeyboardInterrupt ends the run; the draws made so far are kept and a warning says so. Before the first draw
-        after warmup there is nothing to keep, and the interrupt is raised again.
+        A KeyboardInterrupt ends the run; the draws made so far are kept and a warning says so. Before the
+        first draw after warmup there is nothing to keep, and the interrupt is raised again.
 
         :raises InitialisationError: if no starting point has a finite density and gradient.
         :raises ValueError: for discrete latent sites, and as validation of the model does.
@@ -232,7 +233,7 @@ class MCMC:
         return result
 
     def to_arviz(self) -> Any:
-        """Return an ``arviz.InferenceData``: posterior (with deterministic sites), sample_stats, observed_data."""
+        """Return an ``arviz.InferenceData`` with posterior (deterministic sites too), statistics and data."""
         self._need_draws()
         assert self._positions is not None
         return export.to_arviz(self.density, self._positions, self._samples, self._statistics)
@@ -243,7 +244,7 @@ class MCMC:
 
 
 class _Unconstrained:
-    """What a user's kernel samples: params by site, mapped to constrained values by transforms if there are any."""
+    """What a user's kernel samples: params by site, constrained by transforms if there are any."""
 
     def __init__(self, layout: Any, kernel: MCMCKernel, transforms: Mapping[str, Any] | None) -> None:
         self.layout = layout

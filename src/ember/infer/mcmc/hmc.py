@@ -34,16 +34,20 @@ class HMC(MCMCKernel):
     :param model: callable with sample statements, all latent ones continuous.
     :param potential_fn: unconstrained values by site → negative log density.
     :param step_size: first step size.
-    :param trajectory_length: time to integrate for; by default ``step_size * num_steps``, and 2π without ``num_steps``.
+    :param trajectory_length: time to integrate for; by default ``step_size * num_steps``, and 2π without
+        ``num_steps``.
     :param num_steps: number of leapfrog steps at the first step size.
     :param adapt_step_size: adapt the step size in warmup, by dual averaging.
     :param adapt_mass_matrix: adapt the inverse mass matrix in warmup.
-    :param full_mass: whether it is dense; or a list of tuples of site names, each with a dense block of its own.
-    :param transforms: maps from constrained to unconstrained values by site, in place of those of the supports.
+    :param full_mass: whether it is dense; or a list of tuples of site names, each with a dense block of its
+        own.
+    :param transforms: maps from constrained to unconstrained values by site, in place of those of the
+        supports.
     :param max_plate_nesting: accepted for programs that give it; not needed.
     :param jit_compile: without effect, warns. So are ``jit_options`` and ``ignore_jit_warnings``.
     :param target_accept_prob: acceptance that step size adaptation aims at.
-    :param init_strategy: starting values, site record → value; by default uniform on (−2, 2) in unconstrained space.
+    :param init_strategy: starting values, site record → value; by default uniform on (−2, 2) in unconstrained
+        space.
     :param min_stepsize: the step size never falls below.
     :param max_stepsize: accepted for programs that give it; without effect.
     :raises ValueError: for options out of range.
@@ -86,7 +90,7 @@ class HMC(MCMCKernel):
         _require(trajectory_length > 0, "trajectory_length", "a positive number", trajectory_length)
         if jit_compile:
             warnings.warn(
-                "jit_compile has no effect: ember decides by itself how to execute a model (see settings.execution)"
+                "jit_compile has no effect: ember chooses how to execute a model (see settings.execution)"
             )
         self.model = model
         self.potential_fn = potential_fn

@@ -31,8 +31,9 @@ def initialize_model(
 ) -> tuple[dict[str, Tensor], Callable[[Mapping[str, Tensor]], Tensor], dict[str, Any], Any]:
     """Return starting values, the potential, the transforms and a trace of a model.
 
-    :returns: unconstrained values by site (with a leading dimension if there are several chains), a function from such
-        values to the negative log density, maps from constrained to unconstrained values by site, and a trace.
+    :returns: unconstrained values by site (with a leading dimension if there are several chains), a function
+        from such values to the negative log density, maps from constrained to unconstrained values by site,
+        and a trace.
     """
     seed = draw_seed()
     density = Density(

@@ -15,13 +15,15 @@ from ember.model.layout import Block, Layout
 
 
 class MCMCKernel(ABC):
-    """Base of transition kernels: ``setup`` once, then ``sample`` from unconstrained params to the next ones."""
+    """Base of transition kernels: ``setup`` once, then ``sample`` from unconstrained params to the next."""
 
     def setup(self, warmup_steps: int, *args: Any, **kwargs: Any) -> None:
         """Prepare for the given arguments of the model; ``initial_params`` must be set afterwards."""
+        return
 
     def cleanup(self) -> None:
         """Let go of what ``setup`` prepared."""
+        return
 
     def logging(self) -> OrderedDict[str, str]:
         """Return figures to show beside the progress bar."""
@@ -33,6 +35,7 @@ class MCMCKernel(ABC):
 
     def end_warmup(self) -> None:
         """Take note that warmup is over."""
+        return
 
     @property
     def initial_params(self) -> dict[str, Tensor]:

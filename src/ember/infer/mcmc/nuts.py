@@ -18,8 +18,8 @@ from ember.model.initialisation import InitStrategy
 class NUTS(HMC):
     """The No-U-Turn sampler: Hamiltonian Monte Carlo that finds the length of its trajectories itself.
 
-    Multinomial sampling along the trajectory and the generalised U-turn criterion (Hoffman & Gelman 2014; Betancourt,
-    arXiv 1701.02434).
+    Multinomial sampling along the trajectory and the generalised U-turn criterion (Hoffman & Gelman 2014;
+    Betancourt, arXiv 1701.02434).
 
     :param use_multinomial_sampling: only True; False warns.
     :param max_tree_depth: a trajectory has at most ``2 ** max_tree_depth - 1`` leapfrog steps.

@@ -37,8 +37,8 @@ class Sampler(Protocol):
 class HamiltonianSampler:
     """Run HMC and NUTS eagerly.
 
-    Chain c draws from the stream of ``fold_in(key, c)`` alone, so that its draws depend neither on the other chains
-    nor on the size of chunks.
+    Chain c draws from the stream of ``fold_in(key, c)`` alone, so that its draws depend neither on the other
+    chains nor on the size of chunks.
 
     :param density: log density with gradient.
     :param transition: a kernel's ``step`` with its options bound.

@@ -105,7 +105,7 @@ def _measure(kind: str, value: Tensor) -> Tensor:
 
 
 def highest_density_interval(draws: Tensor, prob: float) -> Tensor:
-    """Return the ends ``[2, ...]`` of the shortest interval that holds a share ``prob`` of the draws ``[n, ...]``."""
+    """Return the ends ``[2, ...]`` of the shortest interval with a share ``prob`` of draws ``[n, ...]``."""
     ordered = draws.sort(0).values
     count = draws.shape[0]
     inside = min(max(int(prob * count), 0), count - 1)

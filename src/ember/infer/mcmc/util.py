@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ember.infer.predictive import Predictive
-
 from ember.infer.mcmc.initialize import initialize_model
 from ember.infer.mcmc.summary import diagnostics, print_summary, select_samples, summary
+from ember.infer.predictive import Predictive
 
 __all__ = [
     "diagnostics",
@@ -22,7 +21,8 @@ __all__ = [
 def predictive(model: Any, posterior_samples: Any, *args: Any, **kwargs: Any) -> Any:
     """Draw from the posterior predictive distribution; the function form of :class:`~ember.infer.Predictive`.
 
-    The options ``num_samples``, ``return_sites`` and ``parallel`` are taken out of ``kwargs``, ``return_trace`` too.
+    The options ``num_samples``, ``return_sites`` and ``parallel`` are taken out of ``kwargs``,
+    ``return_trace`` too.
     """
     return_trace = kwargs.pop("return_trace", False)
     options = {

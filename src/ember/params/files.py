@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -84,7 +85,10 @@ def _load_torch_file(path: Path, map_location: Any) -> tuple[dict[str, torch.Ten
     except (FileFormatError, OSError):
         raise
     except Exception as error:  # damaged pickles fail in many ways
-        raise _not_ours(path, str(error).partition("\n")[0]) from error
+        # Not torch's own text, which advises to load the file unsafely.
+        foreign = isinstance(error, pickle.UnpicklingError)
+        reason = "it holds what is neither a tensor nor a constraint" if foreign else str(error)
+        raise _not_ours(path, reason.partition("\n")[0]) from None
 
 
 def _checked(path: Path, params: Any, found: Any) -> tuple[dict[str, torch.Tensor], dict[str, Constraint]]:

@@ -99,7 +99,8 @@ class LiftMessenger(Messenger):
             # A stochastic function makes sites of its own and is given the initial value, if there is one.
             msg["args"], msg["infer"] = msg["args"][1:], {"_do_not_trace": True, "is_auxiliary": True}
         if name in self._drawn:
-            # The site is known outside already: hide the repetition.
+            # The site is known already, inside and outside: hide the repetition.
+            msg["infer"] = {"_do_not_trace": True}
             msg["value"] = self._drawn[name]
             msg["done"] = True
             msg["stop"] = True

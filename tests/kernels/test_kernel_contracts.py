@@ -7,9 +7,11 @@ import kernel_targets as targets
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from ember.engine import control, random
+from ember.engine.capture import capture
+from ember.engine.interpret import interpret
 from ember.kernels import chain, hmc, nuts, random_walk
 from ember.kernels.warmup import Adaptation
 
@@ -174,6 +176,27 @@ def test_runs_can_be_captured(adaptation):
         state, _ = chain.run_warmup(TARGET.density, nuts.step, adaptation, start(adaptation), schedule)
         state, again = chain.run_sampling(TARGET.density, nuts.step, state, 2)
     assert equal(again, draws) and equal(state, plain)
+
+
+@pytest.mark.parametrize("adaptation", ADAPTATIONS, ids=IDS)
+def test_a_captured_run_gives_the_same_draws(adaptation):
+    inputs, structure = tree_flatten(
+        (random.key(3), torch.full((4,), 0.3, dtype=torch.float64), adaptation.schedule(12))
+    )
+
+    def run(*tensors):
+        key, position, schedule = tree_unflatten(list(tensors), structure)
+        state = chain.init(key, TARGET.density, position, adaptation)
+        state, warm = chain.run_warmup(TARGET.density, nuts.step, adaptation, state, schedule)
+        return state, warm, chain.run_sampling(TARGET.density, nuts.step, state, 3)[1]
+
+    program = capture(run, *inputs)
+    # A transition is captured once for warmup and once for sampling, however many draws there are.
+    assert program.num_operations() < 1000
+    captured, eager = interpret(program, *inputs), tree_flatten(run(*inputs))[0]
+    assert len(captured) == len(eager)
+    for one, other in zip(captured, eager, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("options", [{"num_steps": 3}, {"trajectory_length": 1.0}])

@@ -14,7 +14,7 @@ from .elements import DTYPES, KINDS, Reg, const, is_float
 from .errors import NotLowerable
 from .index import ZERO
 from .kernel import Kernel
-from .schedule import Block
+from .schedule import Block, chain_start
 from .tensors import Emit, Index, Map, Stage, Tensor, memory_of, squeeze
 
 Operation = Callable[..., Any]
@@ -39,8 +39,9 @@ class Builder:
     def __init__(self, parent: Builder | None = None) -> None:
         self.block = Block()
         self.parent = parent
-        self.values: dict[Value, Tensor] = {} if parent is None else parent.values
+        self.values: dict[Value, Tensor] = {}
         self.node: Node | None = None
+        self._constants: list[Tensor] = []
 
     # Bookkeeping ------------------------------------------------------------------------------------------
     def refuse(self, reason: str) -> NotLowerable:
@@ -232,23 +233,24 @@ class Builder:
     @property
     def constants(self) -> list[Tensor]:
         """Constants of the whole program, this block's parents included."""
-        root = self
-        while root.parent is not None:
-            root = root.parent
-        if not hasattr(root, "_constants"):
-            root._constants = []
-        return root._constants
+        return self._constants if self.parent is None else self.parent.constants
 
-    _constants: list[Tensor]
+    def results(self, values: Sequence[Value], homes: Sequence[Tensor | None]) -> list[Tensor]:
+        """Return the block's outputs, copied where they would share a carry's memory with another place.
 
-    def results(self, values: Sequence[Value], carries: Sequence[Tensor] = ()) -> list[Tensor]:
-        """Return the block's outputs, copied where they would share a carry's memory with another place."""
+        :param homes: for each output the tensor, given from outside, in whose memory it will be.
+        """
+        carries = {memory_of(home) for home in homes if home is not None}
         out = []
-        for position, value in enumerate(values):
+        for value, home in zip(values, homes, strict=True):
             tensor = self.values[value]
-            if position < len(carries) and tensor is carries[position]:
+            if tensor is home:
                 out.append(tensor)
                 continue
+            start, steps = chain_start(tensor)
+            if home is not None and start is home and steps:
+                self.block.donated.add(home)
+                self.block.chained.update(steps)
             out.append(self.copy(tensor) if memory_of(tensor) in carries else tensor)
         return out
 

@@ -9,7 +9,7 @@ from . import index as ix
 from .elements import Reg, const, type_name
 from .index import ZERO, Linear, Var
 from .kernel import Kernel, NeedsNested
-from .tensors import Index, Map, MapStage, Prefix, Reduce, Scatter, Stage, Tensor, spread, squeeze
+from .tensors import Index, Map, MapStage, Prefix, Reduce, Scatter, Stage, Tensor, memory_of, spread, squeeze
 from .text import vector_literal
 
 UNROLLED_CHUNKS = 4  # innermost loops of at most this many vectors become straight code
@@ -147,9 +147,9 @@ def _counted(
 
 
 def _copy_base(k: Kernel, stage: Scatter) -> None:
-    if stage.in_place:
-        return
     output, base = stage.outputs[0], stage.base
+    if memory_of(output) is memory_of(base):
+        return
     members, k.members = k.members, set()
     with k.scope():
         _flat_or_nested(k, output.shape, lambda index: k.write(output, index, k.read(base, index)))

@@ -8,8 +8,8 @@ from . import index as ix
 from .elements import Reg, const
 from .kernel import Kernel
 from .loops import emit_group, emit_prefix, pointwise_loop
-from .schedule import Block, Group
-from .tensors import Extern, Prefix, Stage, Tensor
+from .schedule import Block, Group, plan
+from .tensors import Extern, Prefix, Stage, Tensor, memory_of
 
 LARGEST_FUNCTION = 1500  # rough number of instructions beyond which a function is split
 
@@ -19,15 +19,19 @@ class RegionStage(Stage):
 
     def blocks(self) -> tuple[Block, ...]:
         """Return the blocks inside."""
-        raise NotImplementedError
+        return ()
 
     def private(self) -> tuple[Tensor, ...]:
         """Return tensors of its own that live while it runs."""
         return ()
 
+    def plan_inside(self) -> None:
+        """Plan the blocks inside."""
+        for block in self.blocks():
+            plan(block)
+
     def emit(self, k: Kernel) -> None:
         """Emit the control flow."""
-        raise NotImplementedError
 
 
 def emit_block(k: Kernel, block: Block) -> None:
@@ -97,14 +101,16 @@ class WhileLoop(RegionStage):
         self.condition = condition
         self.body = body
         self.polls = False
-        self.weight = condition.weight + body.weight
+
+    def updates(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Return the first carry with the last."""
+        return tuple(zip(self.init, self.outputs, strict=True))
 
     def blocks(self) -> tuple[Block, ...]:
         return (self.condition, self.body)
 
     def emit(self, k: Kernel) -> None:
-        for source, target in zip(self.init, self.outputs, strict=True):
-            copy(k, source, target)
+        _enter(k, self.init, self.outputs)
         head, inside, done = k.label("while"), k.label("body"), k.label("endwhile")
         if self.polls:
             _progress(k, None)
@@ -128,17 +134,13 @@ class WhileLoop(RegionStage):
 
 def write_carry(k: Kernel, body: Block, targets: Sequence[Tensor]) -> None:
     """Write the block's results to the carry, unless they are there already."""
-    pairs = list(zip(body.outputs[: len(targets)], body.inputs[: len(targets)], targets, strict=True))
-    for result, _, target in pairs:
-        if not same_memory(result, target):
-            copy(k, result, target)
+    _enter(k, body.outputs[: len(targets)], targets)
 
 
-def same_memory(a: Tensor, b: Tensor) -> bool:
-    """Say whether two tensors are the same elements of the same memory."""
-    from .tensors import memory_of
-
-    return memory_of(a) is memory_of(b)
+def _enter(k: Kernel, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
+    for source, target in zip(sources, targets, strict=True):
+        if memory_of(source) is not memory_of(target):
+            copy(k, source, target)
 
 
 class Condition(RegionStage):
@@ -151,12 +153,17 @@ class Condition(RegionStage):
         outputs: Sequence[Tensor],
         if_true: Block,
         if_false: Block,
+        shared: Sequence[tuple[Tensor, Tensor]],
     ) -> None:
         super().__init__([(tensor, False) for tensor in (predicate, *outer)], outputs)
         self.predicate = predicate
         self.if_true = if_true
         self.if_false = if_false
-        self.weight = if_true.weight + if_false.weight
+        self.shared = tuple(shared)
+
+    def updates(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Return operands with the outputs that are, in both branches, updates of them or they themselves."""
+        return self.shared
 
     def blocks(self) -> tuple[Block, ...]:
         return (self.if_true, self.if_false)
@@ -194,8 +201,11 @@ class Scan(RegionStage):
         self.length = length
         self.reverse = reverse
         self.polls = False
-        self.weight = body.weight
         counter.stage = self
+
+    def updates(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Return the first carry with the last."""
+        return tuple(zip(self.init, self.outputs, strict=False))
 
     def blocks(self) -> tuple[Block, ...]:
         return (self.body,)
@@ -205,8 +215,7 @@ class Scan(RegionStage):
 
     def emit(self, k: Kernel) -> None:
         carries = self.outputs[: len(self.init)]
-        for source, target in zip(self.init, carries, strict=True):
-            copy(k, source, target)
+        _enter(k, self.init, carries)
         if self.polls:
             _progress(k, None)
         if self.length == 0:

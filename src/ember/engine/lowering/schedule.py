@@ -45,9 +45,7 @@ class Block:
         self.donated: set[Tensor] = set()
         self.chained: set[Tensor] = set()  # results of updates that end in the carry their chain began with
         self.groups: list[Group] = []
-        self.arena_size = 0
         self.placed: list[tuple[Any, int]] = []  # tensors and inner blocks with their offsets
-        self.free_reads: set[Tensor] = set()  # leaves outside the block that it reads
 
     @property
     def weight(self) -> int:
@@ -61,17 +59,15 @@ def plan(block: Block, keep: Iterable[Tensor] = ()) -> None:
     :param keep: tensors besides the outputs that must end up in memory.
     """
     live_maps, live_stages = _live(block, keep)
-    inside = {tensor for tensor in block.made}
     wanted = [memory_of(tensor) for tensor in (*block.outputs, *keep)]
     stages = _materialise(block, live_maps, live_stages, wanted)
     for stage in stages:
         stage.leaves = _leaves(stage)
-        for leaf in stage.leaves:
-            if leaf not in inside and not (isinstance(leaf, Map) and leaf.stage is None):
-                block.free_reads.add(leaf)
     stages = _order_updates(block, stages, wanted)
     block.groups = _group(stages)
     _mark_virtual(block, wanted)
+    for stage in stages:
+        stage.plan_inside()
 
 
 def _live(block: Block, keep: Iterable[Tensor]) -> tuple[list[Map], list[Stage]]:
@@ -187,31 +183,42 @@ def _order_updates(block: Block, stages: list[Stage], wanted: Sequence[Tensor]) 
         for stage in stages
     }
     own = {output for stage in stages for output in stage.outputs}
+    overwritten: set[Tensor] = set()
     for stage in stages:
-        base = getattr(stage, "base", None)
-        if not isinstance(stage, Scatter) or base is None or isinstance(base, Map):
-            continue
-        if base in wanted or not (base in own or base in block.donated):
-            continue
-        if any(operand is not base and base in _reads(operand) for operand, _ in stage.operands):
-            continue
-        readers = [other for other in stages if other is not stage and base in other.leaves]
-        if any(_reaches(depends, other, stage) for other in readers):
-            continue
-        if any(isinstance(other, Scatter) and other.in_place and other.base is base for other in readers):
-            continue
-        depends[stage].update(readers)
-        output, memory = stage.outputs[0], memory_of(base)
-        if base in block.donated and output not in block.chained:
-            continue
-        if output.storage is not None:
-            if memory.storage is not None or base in block.donated:
+        for base, output in stage.updates():
+            if isinstance(base, Map) or base.shape != output.shape or base in wanted or base in overwritten:
                 continue
-            memory.storage = output.storage
-        depends[stage].update(readers)
-        stage.in_place = True
-        output.home = base
+            if base not in own and not (base in block.donated and output in block.chained):
+                continue
+            uses = [operand for operand, _ in stage.operands if base in _reads(operand)]
+            if len(uses) != 1:
+                continue
+            memory = memory_of(base)
+            if output.storage is not None and (memory.storage is not None or base not in own):
+                continue
+            readers = [other for other in stages if other is not stage and base in other.leaves]
+            if any(_reaches(depends, other, stage) for other in readers):
+                continue
+            if output.storage is not None:
+                memory.storage = output.storage
+            depends[stage].update(readers)
+            overwritten.add(base)
+            output.home = base
     return _topological(stages, depends)
+
+
+def chain_start(tensor: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Follow updates back from a result; return where they began, and the results on the way."""
+    steps: list[Tensor] = []
+    while tensor.stage is not None:
+        for base, output in tensor.stage.updates():
+            if output is tensor:
+                steps.append(tensor)
+                tensor = base
+                break
+        else:
+            break
+    return tensor, steps
 
 
 def _reads(tensor: Tensor) -> set[Tensor]:
@@ -271,8 +278,9 @@ def _group(stages: Sequence[Stage]) -> list[Group]:
                 continue
             together = aligned and isinstance(maker, MapStage) and maker.space == stage.space
             earliest = max(earliest, maker.group.order + (0 if together else 1))
-        if isinstance(stage, Scatter) and stage.in_place:
-            earliest = max(earliest, readers.get(memory_of(stage.base), -1) + 1)
+        for base, output in stage.updates():
+            if output.home is base:
+                earliest = max(earliest, readers.get(memory_of(base), -1) + 1)
         chosen = None
         if stage.space is not None:
             for group in by_space.get(stage.space, ()):

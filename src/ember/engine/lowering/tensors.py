@@ -96,6 +96,13 @@ class Stage:
         """Return operands that must be in memory rather than inlined."""
         return ()
 
+    def updates(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Return pairs (operand, output) that may share memory if the operand is not read afterwards."""
+        return ()
+
+    def plan_inside(self) -> None:
+        """Plan the blocks inside, when the block around has been planned."""
+
 
 class MapStage(Stage):
     """Write the elements of a :class:`Map` to memory."""
@@ -167,7 +174,10 @@ class Scatter(Stage):
         self.combine = combine
         self.space = squeeze(shape)
         self.weight = cost
-        self.in_place = False
+
+    def updates(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Return the base with the output."""
+        return ((self.base, self.outputs[0]),)
 
 
 class Prefix(Stage):

@@ -83,34 +83,22 @@ def _flat(recorder: DispatchRecorder, value: Value, concrete: torch.Tensor) -> V
     return recorder.emit("aten.view.default", (value, [concrete.numel()]), {}, [permuted.reshape(-1)])[0]
 
 
-def write_in_place(recorder: DispatchRecorder, op: Operation, target: View, args: Any, kwargs: Any) -> None:
-    """Emit the pure form of an in-place operation and store its result through the target view."""
-    shape, dtype = tuple(target.concrete.shape), target.concrete.dtype
-    if op.base == "copy_":
-        source = recorder.view_of(args[1])
-        value, concrete = recorder.read(source), source.concrete
-    else:
-        if op.functional is None:
+def write_in_place(recorder: DispatchRecorder, op: Operation, args: Any, kwargs: Any) -> None:
+    """Record the pure form of an in-place operation and store its result through the target."""
+    target = args[0]
+    with recorder:
+        if op.base == "copy_":
+            result = args[1]
+        elif op.functional is None:
             recorder.refuse("the in-place operation has no pure form", op.name)
-        from ember.engine.operations import classify
-
-        concrete_args = recorder._concrete(tuple(args))
-        concrete = op.functional(
-            *concrete_args, **{name: recorder._concrete(each) for name, each in kwargs.items()}
-        )
-        value = recorder.emit(
-            classify(op.functional).name,
-            tuple(recorder.symbolic(each) for each in args),
-            {name: recorder.symbolic(each) for name, each in kwargs.items()},
-            [concrete],
-        )[0]
-    if value.dtype != dtype:
-        concrete = concrete.to(dtype)
-        value = recorder.emit("aten._to_copy.default", (value,), {"dtype": dtype}, [concrete])[0]
-    if value.shape != shape:
-        concrete = concrete.expand(shape)
-        value = recorder.emit("aten.expand.default", (value, list(shape)), {}, [concrete])[0]
-    write(recorder, target, value)
+        else:
+            # _index_put_impl_ has one argument more than index_put.
+            result = op.functional(*(args[:4] if op.base == "_index_put_impl_" else args), **kwargs)
+        if result.dtype != target.dtype:
+            result = result.to(target.dtype)
+        if result.shape != target.shape:
+            result = result.expand(target.shape)
+    write(recorder, recorder.view_of(target), recorder.read(recorder.view_of(result)))
 
 
 def write(recorder: DispatchRecorder, view: View, value: Value) -> None:

@@ -13,7 +13,7 @@ _STATIC = {"aten.index.Tensor"}
 # Results that depend on shapes and dtypes of the arguments alone.
 _SHAPE_ONLY = {
     "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty",
-    "new_empty_strided",
+    "new_empty_strided", "zero",
 }  # fmt: skip
 # Answers about metadata, which is static.
 _METADATA = {
@@ -84,7 +84,7 @@ def _classify(func: Any) -> Operation:
         is_random=torch.Tag.nondeterministic_seeded in tags
         or any(argument.name == "generator" for argument in schema.arguments),
         is_data_dependent=bool(tags & _DATA_DEPENDENT) and name not in _STATIC,
-        is_shape_only=base in _SHAPE_ONLY,
+        is_shape_only=base in _SHAPE_ONLY or name == "aten.fill.Scalar",
         is_metadata=base in _METADATA,
         mutates_metadata=base in _METADATA_MUTATION,
         is_view=is_view and not mutated,
@@ -99,5 +99,6 @@ def _functional(namespace: str, base: str, overload: str) -> Any:
     """Find the out-of-place twin of an in-place operation, or None."""
     if not base.endswith("_") or base.endswith("__"):
         return None
-    packet = getattr(getattr(torch.ops, namespace), base[:-1], None)
+    name = "index_put" if base == "_index_put_impl_" else base[:-1]
+    packet = getattr(getattr(torch.ops, namespace), name, None)
     return getattr(packet, overload or "default", None) if packet is not None else None

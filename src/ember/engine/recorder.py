@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ember.engine import aliasing
+from ember.engine import aliasing, masks
+from ember.engine.decompositions import DECOMPOSITIONS
 from ember.engine.operations import Operation, classify
 from ember.engine.program import Node, Program, Value
 from ember.engine.refusal import NotCapturable
@@ -246,14 +247,26 @@ class DispatchRecorder(TorchDispatchMode):
         views: list[View] = []
         self._collect(args, views)
         self._collect(tuple(kwargs.values()), views)
+        is_constant = all(view.storage.value is None for view in views)
+        if op.base in masks.INDEXING and not is_constant and masks.has_mask(args[1]):
+            args = (args[0], masks.without_constant_masks(self, args[1]), *args[2:])
+            if not op.mutated and masks.has_mask(args[1]):
+                if op.base in ("index", "_unsafe_index"):
+                    self.refuse("the result's shape depends on a value that depends on the inputs", op.name)
+                with self:
+                    return masks.put_by_mask(self, op.name, args[0], args[1], args[2], any(args[3:]))
         if op.mutated:
-            return self._mutate(op, func, args, kwargs, views)
-        if all(view.storage.value is None for view in views):
+            return self._mutate(op, func, args, kwargs, is_constant)
+        if is_constant:
             return self._fold(op, func, args, kwargs)
         if op.is_data_dependent:
             self.refuse(
                 "the result's shape or a Python value depends on a value that depends on the inputs", op.name
             )
+        decomposition = DECOMPOSITIONS.get(func)
+        if decomposition is not None:
+            with self:
+                return decomposition(*args, **kwargs)
         if op.is_shape_only:
             return self._fold(op, func, args, kwargs)
         result = func(*self._concrete(args), **{name: self._concrete(each) for name, each in kwargs.items()})
@@ -322,6 +335,8 @@ class DispatchRecorder(TorchDispatchMode):
         return item
 
     def wrap(self, value: Value | None, concrete: torch.Tensor) -> Traced:
+        if concrete.layout != torch.strided:
+            self.refuse("only dense tensors on the CPU can be captured")
         return self.traced(View(Storage(self.frame, value), concrete))
 
     def _fold(self, op: Operation, func: Any, args: Any, kwargs: Any) -> Any:
@@ -357,7 +372,7 @@ class DispatchRecorder(TorchDispatchMode):
         wrapped = [self.wrap(value, each) for value, each in zip(outputs, flat, strict=True)]
         return wrapped[0] if isinstance(result, torch.Tensor) else type(result)(wrapped)
 
-    def _mutate(self, op: Operation, func: Any, args: Any, kwargs: Any, views: list[View]) -> Any:
+    def _mutate(self, op: Operation, func: Any, args: Any, kwargs: Any, is_constant: bool) -> Any:
         if op.mutates_metadata:
             self.refuse("a tensor's own shape or storage is changed in place", op.name)
         if op.mutated_positions != (0,):
@@ -367,8 +382,8 @@ class DispatchRecorder(TorchDispatchMode):
             self.refuse(target.storage.protected, op.name)
         if target.storage.frame is not self.frame:
             self.refuse("a loop or branch writes to a tensor from outside of it", op.name)
-        if all(view.storage.value is None for view in views):
+        if is_constant:
             func(*self._concrete(args), **{name: self._concrete(each) for name, each in kwargs.items()})
             return args[0]
-        aliasing.write_in_place(self, op, target, args, kwargs)
+        aliasing.write_in_place(self, op, args, kwargs)
         return args[0]

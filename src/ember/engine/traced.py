@@ -101,7 +101,9 @@ class Traced(torch.Tensor):
     def _constant(self, action: str) -> torch.Tensor:
         if not self.view_of.is_constant:
             self.refuse(f"{action} reads a value that depends on the inputs")
-        return self.view_of.concrete.clone()
+        # Below the modes, so that a plain tensor comes out.
+        with torch._C._DisableTorchDispatch():
+            return self.view_of.concrete.clone()
 
     def numpy(self, *args: Any, **kwargs: Any) -> Any:
         return self._constant("numpy()").numpy(*args, **kwargs)

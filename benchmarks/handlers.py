@@ -1,10 +1,10 @@
 """Measure the language and its handlers beside Pyro: traces, an SVI step, an eager gradient, the import.
 
 Run `make bench`, or `python benchmarks/handlers.py --peer .venv-peers/bin/python`. Both libraries run the
-same model code, each in a process of its own; their repetitions alternate, so that a change of the machine's speed
-meets both; the table shows medians. Contract (`--check` makes it the exit code): with validation off ember is
-at least twice as fast as Pyro, with validation on not slower, the cost grows linearly with the number of
-sites, and `import ember` adds at most 0.3 s to `import torch`.
+same model code, each in a process of its own; repetitions alternate, so that a change in the machine's speed
+meets both, and the table shows medians. Contract (`--check` makes it the exit code): with validation off
+ember is at least twice as fast as Pyro, with validation on not slower, the cost grows linearly with the
+number of sites, and `import ember` adds at most 0.3 s to `import torch`.
 """
 
 from __future__ import annotations

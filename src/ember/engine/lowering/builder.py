@@ -226,7 +226,9 @@ class Builder:
                 if tensor.kind != kind:
                     tensor = self.cast(tensor, kind)
                 if tensor.shape != tuple(value.shape):
-                    raise RuntimeError(f"{node.op}: lowered to shape {tensor.shape}, not {tuple(value.shape)}")
+                    raise RuntimeError(
+                        f"{node.op}: lowered to shape {tensor.shape}, not {tuple(value.shape)}"
+                    )
                 self.values[value] = tensor
         self.node = None
 
@@ -263,7 +265,8 @@ def broadcast_index(tensor: Tensor, index: Index, shape: Sequence[int]) -> Index
     if tensor.shape == tuple(shape):
         return index
     return tuple(
-        ZERO if size == 1 else form for form, size in zip(index[len(index) - rank :], tensor.shape, strict=True)
+        ZERO if size == 1 else form
+        for form, size in zip(index[len(index) - rank :], tensor.shape, strict=True)
     )
 
 

@@ -73,9 +73,7 @@ def _homes(
 
 
 @operation("scan")
-def _scan(
-    b: Builder, init: Sequence[Tensor], xs: Sequence[Tensor], outer: Sequence[Tensor]
-) -> list[Tensor]:
+def _scan(b: Builder, init: Sequence[Tensor], xs: Sequence[Tensor], outer: Sequence[Tensor]) -> list[Tensor]:
     length, reverse = b.current.attributes["length"], b.current.attributes["reverse"]
     region = b.current.regions[0]
     outputs = [b.new(value.shape, b.kind(value.dtype)) for value in b.current.outputs]
@@ -86,9 +84,7 @@ def _scan(
     child.values.update(zip(region.inputs, [*carries, *slices, *outer], strict=True))
     child.run(region)
     count = len(init)
-    child.block.outputs = child.results(
-        region.outputs, [*carries, *[None] * (len(region.outputs) - count)]
-    )
+    child.block.outputs = child.results(region.outputs, [*carries, *[None] * (len(region.outputs) - count)])
     stage = Scan(init, [*xs, *outer], outputs, child.block, counter, length, reverse)
     stage.polls = b.parent is None
     b.add(stage)

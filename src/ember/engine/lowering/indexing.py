@@ -312,15 +312,19 @@ def _scatter_along(
     if index.numel == 0:
         return x
     source = b.cast(src, x.kind) if isinstance(src, Tensor) else b.full(index.shape, src, x.kind)
-    return scatter(
-        b,
-        x,
-        index.shape,
-        [index, source] if source.shape == index.shape else [index],
-        _along(b, x.shape, dim, index),
-        lambda k, at: k.read(source, at),
-        combine,
-    ) if source.shape == index.shape else _scatter_part(b, x, dim, index, source, combine)
+    return (
+        scatter(
+            b,
+            x,
+            index.shape,
+            [index, source] if source.shape == index.shape else [index],
+            _along(b, x.shape, dim, index),
+            lambda k, at: k.read(source, at),
+            combine,
+        )
+        if source.shape == index.shape
+        else _scatter_part(b, x, dim, index, source, combine)
+    )
 
 
 def _scatter_part(
@@ -329,7 +333,13 @@ def _scatter_part(
     """Scatter the leading part of a source that is larger than the index."""
     part = b.view(source, index.shape, lambda at: at)
     return scatter(
-        b, x, index.shape, [index, part], _along(b, x.shape, dim, index), lambda k, at: k.read(part, at), combine
+        b,
+        x,
+        index.shape,
+        [index, part],
+        _along(b, x.shape, dim, index),
+        lambda k, at: k.read(part, at),
+        combine,
     )
 
 

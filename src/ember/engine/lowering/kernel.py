@@ -226,7 +226,9 @@ class Kernel(Text):
         """Return the address of a tensor's first element."""
         tensor = memory_of(tensor)
         if tensor.storage is None:
-            raise RuntimeError(f"no memory for a tensor of shape {tensor.shape}: {type(tensor.stage).__name__}")
+            raise RuntimeError(
+                f"no memory for a tensor of shape {tensor.shape}: {type(tensor.stage).__name__}"
+            )
         where, place = tensor.storage
         if where == "arena":
             return self._entry_value(("arena", place), f"getelementptr i8, ptr %arena, i64 {place}")

@@ -8,7 +8,7 @@ import torch
 
 from ember.engine.program import Program
 
-from . import control, indexing, pointwise, random_bits, reductions, special, views  # noqa: F401 - they fill the table of operations
+from . import control, indexing, pointwise, products, random_bits, reductions, special, views  # noqa: F401 - they fill the table of operations
 from .builder import Builder
 from .kernel import Kernel
 from .memory import layout, settle

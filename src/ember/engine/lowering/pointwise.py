@@ -137,9 +137,7 @@ def float_floor_divide(k: Kernel, x: Reg, y: Reg) -> Reg:
     adjust = k.binary("and", k.compare("ne", mod, zero), differ)
     quotient = k.select(adjust, k.sub(quotient, one), quotient)
     floor = k.unary("floor", quotient)
-    floor = k.select(
-        k.compare("gt", k.sub(quotient, floor), const(0.5, x.kind)), k.add(floor, one), floor
-    )
+    floor = k.select(k.compare("gt", k.sub(quotient, floor), const(0.5, x.kind)), k.add(floor, one), floor)
     lanes, texts = k.align(zero if floor.lanes == 1 else k.splat(zero, floor.lanes), k.div(x, y))
     signed_zero = k.intrinsic("copysign", x.kind, lanes, texts)
     floor = k.select(k.compare("eq", quotient, zero), signed_zero, floor)
@@ -228,7 +226,9 @@ _register_simple("clone", lambda k, x: x, 0)
 _register_simple("alias", lambda k, x: x, 0)
 _register_simple("detach", lambda k, x: x, 0)
 _register_simple("lift_fresh_copy", lambda k, x: x, 0)
-_register_simple("bitwise_not", lambda k, x: k.binary("xor", x, const(-1 if x.kind != "i1" else True, x.kind)))
+_register_simple(
+    "bitwise_not", lambda k, x: k.binary("xor", x, const(-1 if x.kind != "i1" else True, x.kind))
+)
 
 
 @operation("aten.clone.default", "aten.contiguous.default", "aten.alias.default", "aten.detach.default")
@@ -298,10 +298,14 @@ def _register_shift(name: str, opcode: str) -> None:
             fits = k.conjunction(low, k.compare("lt", v, const(bits, v.kind)))
             code = "lshr" if opcode == "ashr" and u.kind == "u8" else opcode
             if opcode == "shl":
-                return k.select(fits, k.binary("shl", u, k.select(fits, v, const(0, v.kind))), const(0, u.kind))
+                return k.select(
+                    fits, k.binary("shl", u, k.select(fits, v, const(0, v.kind))), const(0, u.kind)
+                )
             largest = const(bits - 1, v.kind)
-            return k.binary(code, u, k.select(fits, v, largest)) if code == "ashr" else k.select(
-                fits, k.binary(code, u, k.select(fits, v, const(0, v.kind))), const(0, u.kind)
+            return (
+                k.binary(code, u, k.select(fits, v, largest))
+                if code == "ashr"
+                else k.select(fits, k.binary(code, u, k.select(fits, v, const(0, v.kind))), const(0, u.kind))
             )
 
         return b.pointwise(apply, x, y, cost=4)
@@ -356,7 +360,9 @@ def _where(b: Builder, condition: Tensor, x: Operand, y: Operand) -> Map:
     return mixed(b, apply, condition, x, y)
 
 
-def mixed(b: Builder, function: Callable[..., Reg], *operands: Tensor, cost: int = 1, kind: str | None = None) -> Map:
+def mixed(
+    b: Builder, function: Callable[..., Reg], *operands: Tensor, cost: int = 1, kind: str | None = None
+) -> Map:
     """Apply a function to elements of different kinds, with broadcasting."""
     from .builder import broadcast_index
     from .tensors import squeeze

@@ -49,9 +49,7 @@ def reduce_axes(
     if 1 <= length <= INLINE and math.prod(kept) > length and len(kinds) == 1:
         return [_inline(b, tensors, shape, axes, kept, init, combine, value, finish, kinds[0], cost)]
     outputs = [b.new(kept, kind) for kind in kinds]
-    b.add(
-        Reduce([(t, True) for t in tensors], outputs, shape, axes, value, init, combine, finish, cost=cost)
-    )
+    b.add(Reduce([(t, True) for t in tensors], outputs, shape, axes, value, init, combine, finish, cost=cost))
     return outputs
 
 
@@ -359,7 +357,9 @@ def logsumexp(b: Builder, x: Tensor, axes: Sequence[int]) -> Tensor:
         cost=26,
     )
     summed = total(b, shifted, axes, x.kind)
-    return b.pointwise(lambda k, s, m: k.add(log(k, s), m), summed, shift, kind=x.kind, compute=x.kind, cost=31)
+    return b.pointwise(
+        lambda k, s, m: k.add(log(k, s), m), summed, shift, kind=x.kind, compute=x.kind, cost=31
+    )
 
 
 @operation("aten.logsumexp.default", "aten.special_logsumexp.default")
@@ -380,7 +380,9 @@ def _softmax(b: Builder, x: Tensor, dim: int, *args: Any, **kwargs: Any) -> Tens
     summed = b.reshape(total(b, weights, axes, kind), kept)
     if "log_softmax" in b.current.op:
         logged = b.pointwise(log, summed, kind=kind, compute=kind, cost=30)
-        return b.pointwise(lambda k, u, s: k.sub(u, s), centred, logged, kind=kind, compute=kind, shape=x.shape)
+        return b.pointwise(
+            lambda k, u, s: k.sub(u, s), centred, logged, kind=kind, compute=kind, shape=x.shape
+        )
     return b.pointwise(
         lambda k, u, s: k.div(u, s), weights, summed, kind=kind, compute=kind, shape=x.shape, cost=4
     )
@@ -406,7 +408,13 @@ def _log_softmax_backward(b: Builder, grad: Tensor, output: Tensor, dim: int, in
     summed = b.reshape(total(b, grad, axes, kind), kept)
     exp = elementary("exp")
     return b.pointwise(
-        lambda k, g, o, s: k.sub(g, k.mul(exp(k, o), s)), grad, output, summed, kind=kind, compute=kind, cost=27
+        lambda k, g, o, s: k.sub(g, k.mul(exp(k, o), s)),
+        grad,
+        output,
+        summed,
+        kind=kind,
+        compute=kind,
+        cost=27,
     )
 
 

@@ -134,7 +134,9 @@ def _materialise(
             ordered.append((made_position[tensor], stage))
     for stage in stages:
         stage.weight += sum(
-            operand.total for operand, _ in stage.operands if isinstance(operand, Map) and operand.stage is None
+            operand.total
+            for operand, _ in stage.operands
+            if isinstance(operand, Map) and operand.stage is None
         )
         ordered.append((min(made_position[output] for output in stage.outputs), stage))
     ordered.sort(key=lambda item: item[0])

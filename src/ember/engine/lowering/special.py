@@ -173,7 +173,9 @@ _register_log_product(
     ) for form in forms],
     "log",
 )  # fmt: skip
-_register_log_product([f"aten.special_xlog1py.{f}" for f in ("default", "self_scalar", "other_scalar")], "log1p")
+_register_log_product(
+    [f"aten.special_xlog1py.{f}" for f in ("default", "self_scalar", "other_scalar")], "log1p"
+)
 
 
 @operation("aten.special_entr.default")
@@ -251,16 +253,12 @@ def _log_sigmoid_backward(b: Builder, grad: Tensor, x: Tensor, buffer: Tensor) -
 
 @operation("aten.sigmoid_backward.default")
 def _sigmoid_backward(b: Builder, grad: Tensor, output: Tensor) -> Map:
-    return b.pointwise(
-        lambda k, g, y: k.mul(g, k.mul(k.sub(const(1.0, y.kind), y), y)), grad, output, cost=3
-    )
+    return b.pointwise(lambda k, g, y: k.mul(g, k.mul(k.sub(const(1.0, y.kind), y), y)), grad, output, cost=3)
 
 
 @operation("aten.tanh_backward.default")
 def _tanh_backward(b: Builder, grad: Tensor, output: Tensor) -> Map:
-    return b.pointwise(
-        lambda k, g, y: k.mul(g, k.sub(const(1.0, y.kind), k.mul(y, y))), grad, output, cost=3
-    )
+    return b.pointwise(lambda k, g, y: k.mul(g, k.sub(const(1.0, y.kind), k.mul(y, y))), grad, output, cost=3)
 
 
 @operation("aten.logit_backward.default")
@@ -297,7 +295,9 @@ def _threshold_backward(b: Builder, grad: Tensor, x: Tensor, threshold: Number) 
 @operation("aten.threshold.default")
 def _threshold(b: Builder, x: Tensor, threshold: Number, value: Number) -> Map:
     return b.pointwise(
-        lambda k, u: k.select(k.compare("le", u, const(threshold, u.kind)), const(value, u.kind), u), x, cost=2
+        lambda k, u: k.select(k.compare("le", u, const(threshold, u.kind)), const(value, u.kind), u),
+        x,
+        cost=2,
     )
 
 
@@ -340,9 +340,7 @@ def _elu_backward(
 ) -> Map:
     def apply(k: Kernel, g: Reg, u: Reg) -> Reg:
         if is_result:
-            slope = k.mul(
-                k.add(u, const(alpha * scale, u.kind)), const(input_scale, u.kind)
-            )
+            slope = k.mul(k.add(u, const(alpha * scale, u.kind)), const(input_scale, u.kind))
         else:
             low = elementary("exp")(k, k.mul(u, const(input_scale, u.kind)))
             slope = k.mul(low, const(alpha * scale * input_scale, u.kind))

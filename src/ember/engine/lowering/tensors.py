@@ -54,7 +54,7 @@ class Map(Tensor):
     :ivar alias_of: for a reshape, the tensor with the same elements in the same order.
     """
 
-    __slots__ = ("alias_of", "cost", "emit", "operands", "repeat", "total")
+    __slots__ = ("alias_of", "cost", "emit", "operands", "repeat", "total", "transposed")
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class Map(Tensor):
         self.emit = emit
         self.cost = cost
         self.total = cost
+        self.transposed: Tensor | None = None  # for a transpose of the last two dimensions, what it is of
         self.repeat = 1  # operands' elements read per element of this one
         self.alias_of = alias_of
 
@@ -147,7 +148,9 @@ class Reduce(Stage):
         self.weight = cost
         kept_axes = [axis not in self.axes for axis, size in enumerate(self.shape) if size != 1]
         self.reduced = tuple(not kept for kept in kept_axes)  # per dimension of the space
-        self.simple = all(a.kind == o.kind for a, o in zip(self.init, self.outputs, strict=True)) and finish is None
+        self.simple = (
+            all(a.kind == o.kind for a, o in zip(self.init, self.outputs, strict=True)) and finish is None
+        )
 
 
 class Scatter(Stage):
@@ -209,24 +212,27 @@ class Prefix(Stage):
 class Extern(Stage):
     """Run code that reads and writes whole buffers, such as a LAPACK routine.
 
+    :param reads: tensors read element by element, with loops of its own.
+    :param whole: tensors whose memory is handed over.
     :param run: (kernel) → None; gets addresses by ``kernel.pointer(tensor)``.
     """
 
     def __init__(
         self,
-        inputs: Sequence[Tensor],
+        reads: Sequence[Tensor],
+        whole: Sequence[Tensor],
         outputs: Sequence[Tensor],
         run: Callable[[Kernel], None],
-        weight: int = 30,
+        weight: int = 100,
     ) -> None:
-        super().__init__([(tensor, False) for tensor in inputs], outputs)
-        self.inputs = tuple(inputs)
+        super().__init__([(tensor, False) for tensor in (*reads, *whole)], outputs)
+        self.whole = tuple(whole)
         self.run = run
         self.weight = weight
 
     def buffers(self) -> tuple[Tensor, ...]:
-        """Return all inputs."""
-        return self.inputs
+        """Return the tensors handed over."""
+        return self.whole
 
 
 def squeeze(shape: Sequence[int]) -> tuple[int, ...]:

@@ -30,7 +30,12 @@ class Module:
 
     def text(self) -> str:
         """Return the whole module."""
-        parts = [*self.globals.values(), *self.declarations.values(), *self.mathematics.values(), *self.functions]
+        parts = [
+            *self.globals.values(),
+            *self.declarations.values(),
+            *self.mathematics.values(),
+            *self.functions,
+        ]
         return "\n".join(parts) + "\n"
 
 
@@ -129,7 +134,9 @@ class Text:
         vector, one = type_name(reg.kind, lanes), LLVM[reg.kind]
         first = self.pure(f"insertelement {vector} poison, {one} {reg.text}, i64 0", reg.kind, lanes)
         return self.pure(
-            f"shufflevector {vector} {first.text}, {vector} poison, <{lanes} x i32> zeroinitializer", reg.kind, lanes
+            f"shufflevector {vector} {first.text}, {vector} poison, <{lanes} x i32> zeroinitializer",
+            reg.kind,
+            lanes,
         )
 
     def align(self, *regs: Reg) -> tuple[int, list[str]]:
@@ -166,6 +173,14 @@ class Text:
     def div(self, a: Reg, b: Reg) -> Reg:
         """Divide floats."""
         return self.arith("div", a, b)
+
+    def product(self, a: Reg, b: Reg) -> Reg:
+        """Multiply, as a term of a sum that may be fused with its addition."""
+        return self.binary("fmul", a, b, "contract ") if is_float(a.kind) else self.mul(a, b)
+
+    def accumulate_term(self, a: Reg, b: Reg) -> Reg:
+        """Add a term made by :meth:`product`."""
+        return self.binary("fadd", a, b, "contract ") if is_float(a.kind) else self.add(a, b)
 
     def neg(self, a: Reg) -> Reg:
         """Change the sign."""
@@ -231,6 +246,32 @@ class Text:
         """Negate a bool."""
         return self.binary("xor", a, const(True, "i1"))
 
+    def integer_global(self, value: int) -> str:
+        """Return the address of a constant 32-bit integer, as Fortran wants its arguments."""
+        name = f"@i32.{value}" if value >= 0 else f"@i32.m{-value}"
+        self.module.globals[name] = f"{name} = private unnamed_addr constant i32 {value}, align 4"
+        return name
+
+    def char_global(self, char: str) -> str:
+        """Return the address of a constant character."""
+        name = f"@char.{char}"
+        self.module.globals[name] = f'{name} = private unnamed_addr constant [2 x i8] c"{char}\\00", align 1'
+        return name
+
+    def float_global(self, value: float, kind: str) -> str:
+        """Return the address of a constant number."""
+        bits = literal(value, kind)
+        name = f"@{kind}.{bits}"
+        self.module.globals[name] = f"{name} = private unnamed_addr constant {LLVM[kind]} {bits}, align 8"
+        return name
+
+    def fortran(self, library: str, name: str, *arguments: str) -> None:
+        """Call a BLAS or LAPACK routine; all arguments are addresses."""
+        symbol = f"ember_{library}_{name}"
+        self.module.declare(symbol, f"void %s({', '.join(['ptr'] * len(arguments))})")
+        self.module.symbols.add(f"{library}.{name}")
+        self.line(f"call void @{symbol}({', '.join('ptr ' + argument for argument in arguments)})")
+
     def bitcast(self, a: Reg, kind: str) -> Reg:
         """Reinterpret the bits."""
         source, target = type_name(a.kind, a.lanes), type_name(kind, a.lanes)
@@ -292,14 +333,18 @@ class Text:
         full = type_name(kind, lanes)
         text = "poison"
         for lane, part in enumerate(parts):
-            text = self.pure(f"insertelement {full} {text}, {LLVM[kind]} {part.text}, i64 {lane}", kind, lanes).text
+            text = self.pure(
+                f"insertelement {full} {text}, {LLVM[kind]} {part.text}, i64 {lane}", kind, lanes
+            ).text
         return Reg(text, kind, lanes)
 
     def shuffle(self, reg: Reg, order: Sequence[int]) -> Reg:
         """Permute or narrow lanes."""
         full = type_name(reg.kind, reg.lanes)
         pattern = ", ".join(f"i32 {lane}" for lane in order)
-        rhs = f"shufflevector {full} {operand(reg, reg.lanes)}, {full} poison, <{len(order)} x i32> <{pattern}>"
+        rhs = (
+            f"shufflevector {full} {operand(reg, reg.lanes)}, {full} poison, <{len(order)} x i32> <{pattern}>"
+        )
         narrow = self.pure(rhs, reg.kind, len(order))
         return self.extract_single(narrow) if len(order) == 1 else narrow
 
@@ -326,7 +371,9 @@ class Text:
         if lanes == 1:
             reg = self.fresh(f"load {MEMORY[kind]}, ptr {address}, align {size}{suffix}", kind)
         elif mask is None:
-            reg = self.fresh(f"load <{lanes} x {MEMORY[kind]}>, ptr {address}, align {size}{suffix}", kind, lanes)
+            reg = self.fresh(
+                f"load <{lanes} x {MEMORY[kind]}>, ptr {address}, align {size}{suffix}", kind, lanes
+            )
         else:
             cell = MEMORY[kind]
             short = f"v{lanes}{_suffix(kind)}"
@@ -344,7 +391,8 @@ class Text:
         full = f"<{lanes} x {cell}>"
         active = f"splat (i1 true)" if mask is None else self.splat(mask, lanes).text  # noqa: F541
         name = self.module.declare(
-            f"llvm.masked.gather.{short}.v{lanes}p0", f"{full} %s(<{lanes} x ptr>, i32, <{lanes} x i1>, {full})"
+            f"llvm.masked.gather.{short}.v{lanes}p0",
+            f"{full} %s(<{lanes} x ptr>, i32, <{lanes} x i1>, {full})",
         )
         arguments = f"<{lanes} x ptr> {addresses}, i32 {BYTES[kind]}, <{lanes} x i1> {active}"
         return self._from_memory(
@@ -376,7 +424,8 @@ class Text:
         active = "splat (i1 true)" if mask is None else self.splat(mask, lanes).text
         full = f"<{lanes} x {cell}>"
         name = self.module.declare(
-            f"llvm.masked.scatter.{short}.v{lanes}p0", f"void %s({full}, <{lanes} x ptr>, i32, <{lanes} x i1>)"
+            f"llvm.masked.scatter.{short}.v{lanes}p0",
+            f"void %s({full}, <{lanes} x ptr>, i32, <{lanes} x i1>)",
         )
         pointers = f"<{lanes} x ptr> {addresses}, i32 {BYTES[value.kind]}"
         self.line(f"call void @{name}({full} {value.text}, {pointers}, <{lanes} x i1> {active})")
@@ -397,7 +446,9 @@ class Text:
 
     def _zext(self, reg: Reg) -> Reg:
         full = "i8" if reg.lanes == 1 else f"<{reg.lanes} x i8>"
-        return self.pure(f"zext {type_name('i1', reg.lanes)} {operand(reg, reg.lanes)} to {full}", "i8", reg.lanes)
+        return self.pure(
+            f"zext {type_name('i1', reg.lanes)} {operand(reg, reg.lanes)} to {full}", "i8", reg.lanes
+        )
 
 
 def _suffix(kind: str) -> str:

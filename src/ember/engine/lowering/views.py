@@ -49,9 +49,7 @@ def expand(b: Builder, x: Tensor, shape: Sequence[int]) -> Tensor:
     if shape == x.shape:
         return x
     same = squeeze(shape) == squeeze(x.shape)
-    return b.map(
-        shape, x.kind, [(x, same)], lambda k, index: k.read(x, broadcast_index(x, index, shape)), 0
-    )
+    return b.map(shape, x.kind, [(x, same)], lambda k, index: k.read(x, broadcast_index(x, index, shape)), 0)
 
 
 def permute(b: Builder, x: Tensor, dims: Sequence[int]) -> Tensor:
@@ -67,7 +65,11 @@ def permute(b: Builder, x: Tensor, dims: Sequence[int]) -> Tensor:
             out[dim] = form
         return tuple(out)
 
-    return b.view(x, [x.shape[dim] for dim in dims], place)
+    result = b.view(x, [x.shape[dim] for dim in dims], place)
+    rank = len(dims)
+    if dims == [*range(rank - 2), rank - 1, rank - 2]:
+        result.transposed = x
+    return result
 
 
 @operation("aten.permute.default")
@@ -87,7 +89,9 @@ def transpose(b: Builder, x: Tensor, dim0: int, dim1: int) -> Tensor:
     return permute(b, x, dims)
 
 
-@operation("aten.t.default", "aten.numpy_T.default", "aten.mT.default", "aten.adjoint.default", "aten.mH.default")
+@operation(
+    "aten.t.default", "aten.numpy_T.default", "aten.mT.default", "aten.adjoint.default", "aten.mH.default"
+)
 def _t(b: Builder, x: Tensor) -> Tensor:
     return transpose(b, x, -1, -2) if len(x.shape) >= 2 else x
 
@@ -480,7 +484,9 @@ def _onto_diagonal(
 
 
 @operation("aten.diagonal_scatter.default")
-def _diagonal_scatter(b: Builder, x: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+def _diagonal_scatter(
+    b: Builder, x: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> Tensor:
     return _onto_diagonal(b, b.cast(src, x.kind), x.shape, offset, dim1, dim2, x)
 
 
@@ -518,7 +524,9 @@ def _register_fill(names: Sequence[str], value: Number | None) -> None:
         return b.full(b.out().shape, filler, b.out_kind())
 
 
-_register_fill(["aten.zeros.default", "aten.zeros_like.default", "aten.new_zeros.default", "aten.zero.default"], 0)
+_register_fill(
+    ["aten.zeros.default", "aten.zeros_like.default", "aten.new_zeros.default", "aten.zero.default"], 0
+)
 _register_fill(["aten.ones.default", "aten.ones_like.default", "aten.new_ones.default"], 1)
 _register_fill(["aten.full.default", "aten.full_like.default", "aten.fill.Scalar", "aten.fill.Tensor"], None)
 _register_fill(["aten.empty.memory_format", "aten.empty_like.default", "aten.new_empty.default"], 0)

@@ -1,0 +1,223 @@
+"""Lower products of matrices and vectors: loops that fuse with what surrounds them, or BLAS."""
+
+from __future__ import annotations
+
+import math
+
+from .builder import Builder, Number, operation
+from .elements import Reg, const, is_float
+from .index import Linear
+from .kernel import Kernel
+from .loops import loop
+from .reductions import reduce_axes
+from .tensors import Extern, Index, Map, Tensor
+from .views import expand, transpose
+
+BLAS_FROM = 4096  # multiplications from which BLAS is called for a product of two matrices
+
+
+def _sum_of_products(b: Builder, products: Tensor, axis: int) -> Tensor:
+    kind = products.kind
+    wide = kind if not is_float(kind) or axis != len(products.shape) - 1 else "f64"
+    finish = None if wide == kind else (lambda k, regs: [k.convert(regs[0], kind)])
+    return reduce_axes(
+        b,
+        [products],
+        [axis],
+        [const(0, wide)],
+        lambda k, a, v: [k.accumulate_term(a[0], v[0])],
+        finish=finish,
+        kinds=[kind],
+    )[0]
+
+
+def _base(x: Tensor) -> tuple[Tensor, bool]:
+    """Return the tensor whose rows are contiguous, and whether ``x`` is its transpose."""
+    if isinstance(x, Map) and x.transposed is not None:
+        return x.transposed, True
+    return x, False
+
+
+@operation("aten.dot.default", "aten.vdot.default", "aten.inner.default")
+def _dot(b: Builder, x: Tensor, y: Tensor) -> Tensor:
+    if len(x.shape) != 1 or len(y.shape) != 1:
+        raise b.refuse("inner products of tensors with several dimensions are not supported")
+    products = b.pointwise(lambda k, u, v: k.product(u, v), x, y, kind=x.kind, compute=x.kind)
+    return _sum_of_products(b, products, 0)
+
+
+def matrix_vector(b: Builder, a: Tensor, x: Tensor) -> Tensor:
+    """``a[n, m] @ x[m]``, reading the matrix along its rows in memory."""
+    base, flipped = _base(a)
+    kind = a.kind
+    if flipped:
+        # Rows of the base are columns of ``a``: sum over its first dimension, scaled by x.
+        products = b.map(
+            base.shape,
+            kind,
+            [(base, True), (x, False)],
+            lambda k, index: k.product(k.read(base, index), k.read(x, index[:1])),
+        )
+        return _sum_of_products(b, products, 0)
+    products = b.map(
+        a.shape,
+        kind,
+        [(a, True), (x, False)],
+        lambda k, index: k.product(k.read(a, index), k.read(x, index[1:])),
+    )
+    return _sum_of_products(b, products, 1)
+
+
+@operation("aten.mv.default")
+def _mv(b: Builder, a: Tensor, x: Tensor) -> Tensor:
+    return matrix_vector(b, a, x)
+
+
+@operation("aten.mm.default")
+def _mm(b: Builder, x: Tensor, y: Tensor) -> Tensor:
+    return matrix_product(b, x, y)
+
+
+def matrix_product(b: Builder, x: Tensor, y: Tensor) -> Tensor:
+    """Product of two matrices, or of two stacks of as many matrices."""
+    *batch, rows, inner = x.shape
+    columns = y.shape[-1]
+    if not batch and columns == 1:
+        return b.reshape(matrix_vector(b, x, b.reshape(y, (inner,))), (rows, 1))
+    if not batch and rows == 1:
+        return b.reshape(matrix_vector(b, transpose(b, y, 0, 1), b.reshape(x, (inner,))), (1, columns))
+    if inner == 1 or rows * inner * columns < BLAS_FROM or not is_float(x.kind):
+        return _looped_product(b, x, y)
+    return _blas_product(b, x, y)
+
+
+def _looped_product(b: Builder, x: Tensor, y: Tensor) -> Tensor:
+    *batch, rows, inner = x.shape
+    columns = y.shape[-1]
+    depth = len(batch)
+    _, flipped = _base(y)
+    if flipped and columns < inner:
+        # Both operands are contiguous along the inner dimension.
+        def term_last(k: Kernel, index: Index) -> Reg:
+            lead, (i, j, s) = index[:depth], index[depth:]
+            return k.product(k.read(x, (*lead, i, s)), k.read(y, (*lead, s, j)))
+
+        shape = (*batch, rows, columns, inner)
+        return _sum_of_products(b, b.map(shape, x.kind, [(x, False), (y, False)], term_last), depth + 2)
+
+    def term(k: Kernel, index: Index) -> Reg:
+        lead, (i, s, j) = index[:depth], index[depth:]
+        return k.product(k.read(x, (*lead, i, s)), k.read(y, (*lead, s, j)))
+
+    shape = (*batch, rows, inner, columns)
+    return _sum_of_products(b, b.map(shape, x.kind, [(x, False), (y, False)], term), depth + 1)
+
+
+def _blas_product(b: Builder, x: Tensor, y: Tensor) -> Tensor:
+    *batch, rows, inner = x.shape
+    columns = y.shape[-1]
+    left, left_flipped = _base(x)
+    right, right_flipped = _base(y)
+    out = b.new((*batch, rows, columns), x.kind)
+    name = ("d" if x.kind == "f64" else "s") + "gemm"
+
+    def run(k: Kernel) -> None:
+        def one(offset: Linear) -> None:
+            # Fortran sees the transposes: out' = right' left'.
+            k.fortran(
+                "blas",
+                name,
+                k.char_global("T" if right_flipped else "N"),
+                k.char_global("T" if left_flipped else "N"),
+                k.integer_global(columns),
+                k.integer_global(rows),
+                k.integer_global(inner),
+                k.float_global(1.0, x.kind),
+                element_address(k, right, offset.scale(inner * columns)),
+                k.integer_global(inner if right_flipped else columns),
+                element_address(k, left, offset.scale(rows * inner)),
+                k.integer_global(rows if left_flipped else inner),
+                k.float_global(0.0, x.kind),
+                element_address(k, out, offset.scale(rows * columns)),
+                k.integer_global(columns),
+            )
+
+        loop(k, math.prod(batch), 1, one)
+
+    b.add(Extern([], [left, right], [out], run))
+    return out
+
+
+def element_address(k: Kernel, tensor: Tensor, position: Linear) -> str:
+    """Return the address of the element at a flat position."""
+    return k.address(k.pointer(tensor), tensor.kind, k.index_value(position))
+
+
+@operation("aten.bmm.default")
+def _bmm(b: Builder, x: Tensor, y: Tensor) -> Tensor:
+    return matrix_product(b, x, y)
+
+
+def _scaled_sum(b: Builder, x: Tensor, product: Tensor, beta: Number, alpha: Number) -> Tensor:
+    kind = b.out_kind()
+
+    def apply(k: Kernel, *regs: Reg) -> Reg:
+        term = regs[-1] if alpha == 1 else k.mul(regs[-1], const(alpha, kind))
+        if beta == 0:
+            return term
+        return k.add(regs[0] if beta == 1 else k.mul(regs[0], const(beta, kind)), term)
+
+    if beta == 0:
+        return b.pointwise(apply, product, shape=b.out().shape)
+    return b.pointwise(apply, x, product, shape=b.out().shape, cost=2)
+
+
+@operation("aten.addmm.default", "aten.addmv.default", "aten.baddbmm.default")
+def _addmm(b: Builder, x: Tensor, y: Tensor, z: Tensor, beta: Number = 1, alpha: Number = 1) -> Tensor:
+    product = matrix_vector(b, y, z) if len(z.shape) == 1 else matrix_product(b, y, z)
+    return _scaled_sum(b, x, product, beta, alpha)
+
+
+@operation("aten.addbmm.default")
+def _addbmm(b: Builder, x: Tensor, y: Tensor, z: Tensor, beta: Number = 1, alpha: Number = 1) -> Tensor:
+    from .reductions import total
+
+    product = total(b, matrix_product(b, y, z), [0], x.kind)
+    return _scaled_sum(b, x, product, beta, alpha)
+
+
+@operation("aten.addr.default")
+def _addr(b: Builder, x: Tensor, y: Tensor, z: Tensor, beta: Number = 1, alpha: Number = 1) -> Tensor:
+    column = b.reshape(y, (y.numel, 1))
+    product = b.pointwise(lambda k, u, v: k.mul(u, v), column, z, kind=b.out_kind(), compute=b.out_kind())
+    return _scaled_sum(b, x, product, beta, alpha)
+
+
+@operation("aten.linear.default")
+def _linear(b: Builder, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    flat = b.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+    product = b.reshape(matrix_product(b, flat, transpose(b, weight, 0, 1)), b.out().shape)
+    return product if bias is None else b.pointwise(lambda k, u, v: k.add(u, v), product, bias)
+
+
+@operation("aten.matmul.default")
+def _matmul(b: Builder, x: Tensor, y: Tensor) -> Tensor:
+    if len(x.shape) == 1 and len(y.shape) == 1:
+        return _dot(b, x, y)
+    if len(x.shape) == 2 and len(y.shape) == 1:
+        return matrix_vector(b, x, y)
+    if len(x.shape) == 1 and len(y.shape) == 2:
+        return matrix_vector(b, transpose(b, y, 0, 1), x)
+    if len(x.shape) == 2 and len(y.shape) == 2:
+        return matrix_product(b, x, y)
+    left = b.reshape(x, (1, *x.shape)) if len(x.shape) == 1 else x
+    right = b.reshape(y, (*y.shape, 1)) if len(y.shape) == 1 else y
+    import torch
+
+    batch = tuple(torch.broadcast_shapes(left.shape[:-2], right.shape[:-2]))
+    product = matrix_product(
+        b,
+        expand(b, left, (*batch, *left.shape[-2:])),
+        expand(b, right, (*batch, *right.shape[-2:])),
+    )
+    return b.reshape(product, b.out().shape)

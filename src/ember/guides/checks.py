@@ -16,12 +16,10 @@ def site_is_subsample(site: Any) -> bool:
     return site["type"] == "sample" and type(site["fn"]).__name__ == "_Subsample"
 
 
-def prune_subsample_sites(trace: Trace) -> Trace:
-    """Return a copy of the trace without the sites that draw indices of plates."""
-    pruned = trace.copy()
+def remove_subsample_sites(trace: Trace) -> None:
+    """Remove the sites that draw indices of plates; plates are accounted for by scales."""
     for name in [name for name, site in trace.nodes.items() if site_is_subsample(site)]:
-        pruned.remove_node(name)
-    return pruned
+        trace.remove_node(name)
 
 
 def check_if_enumerated(trace: Trace) -> None:
@@ -172,7 +170,7 @@ def _refuse_shapes(name: str, what: str, site: Any, expected: Any, actual: Any) 
             plates=site["cond_indep_stack"],
             expected=f"{_shown(expected)}, as in the model",
             actual=f"{_shown(actual)} in the guide",
-            fix="draw the site in the guide under the same plates and with the same .to_event(n) as in the model",
+            fix="draw the site in the guide under the model's plates and with its .to_event(n)",
         )
     )
 

@@ -17,7 +17,7 @@ from ember.errors import message
 from ember.guides.checks import (
     check_if_enumerated,
     check_model_guide_match,
-    prune_subsample_sites,
+    remove_subsample_sites,
 )
 from ember.poutine.plate_messenger import PlateMessenger
 from ember.poutine.site_checks import check_site_shape
@@ -31,7 +31,7 @@ class ELBO(ABC):
     differentiable loss.
 
     :param num_particles: number of draws from the guide that are averaged.
-    :param max_plate_nesting: number of batch dims that plates use; found by running model and guide when needed.
+    :param max_plate_nesting: number of batch dims that plates use; found by a run if needed.
     :param max_iarange_nesting: deprecated name of ``max_plate_nesting``.
     :param vectorize_particles: run all particles at once, as a further batch dim left of all plates.
     :param strict_enumeration_warning: warn if sites ask for enumeration and this objective does none.
@@ -110,7 +110,7 @@ class ELBO(ABC):
         return torch.as_tensor(total / self.num_particles)
 
     def _checked(self, bound: Any, traces: tuple[Trace, Trace]) -> float:
-        value = float(bound)
+        value = bound.item() if isinstance(bound, Tensor) else float(bound)
         if not math.isfinite(value):
             warn_not_finite(value, traces)
         return value
@@ -148,8 +148,8 @@ class ELBO(ABC):
                 check_if_enumerated(model_trace)
             check_model_guide_match(model_trace, guide_trace, nesting)
             check_factors(guide_trace)
-        guide_trace = prune_subsample_sites(guide_trace)
-        model_trace = prune_subsample_sites(model_trace)
+        remove_subsample_sites(guide_trace)
+        remove_subsample_sites(model_trace)
         model_trace.compute_log_prob()
         guide_trace.compute_score_parts()
         if validate:
@@ -209,8 +209,8 @@ def check_factors(guide_trace: Trace) -> None:
                     site=name,
                     plates=site["cond_indep_stack"],
                     expected="has_rsample given to factor",
-                    fix="factor(..., has_rsample=True) for terms of fully reparameterised sampling, such as a "
-                    "Jacobian; has_rsample=False for the rest",
+                    fix="factor(..., has_rsample=True) for terms of fully reparameterised sampling, such as "
+                    "a Jacobian; has_rsample=False for the rest",
                 )
             )
 

@@ -19,8 +19,8 @@ class SVI:
     :param model: a model.
     :param guide: its guide, with the same arguments.
     :param optim: an optimiser of :mod:`ember.optim`.
-    :param loss: an :class:`~ember.infer.elbo.ELBO`, or a function ``(model, guide, *args, **kwargs)`` that returns
-        a differentiable scalar tensor.
+    :param loss: an :class:`~ember.infer.elbo.ELBO`, or a function ``(model, guide, *args, **kwargs)`` that
+        returns a differentiable scalar tensor.
     :param loss_and_grads: a function of the same arguments that returns the loss and adds gradients to the
         parameters; by default that of ``loss``.
     :raises TypeError: for an optimiser that is not ember's.
@@ -61,7 +61,7 @@ class SVI:
     def step(self, *args: Any, **kwargs: Any) -> Any:
         """Take one gradient step and return the loss; arguments are the model's.
 
-        The parameters whose sites ran in this step are given to the optimiser, then their gradients are cleared.
+        The parameters whose sites ran in this step are given to the optimiser, then their gradients cleared.
         """
         with poutine.trace(param_only=True) as capture:
             loss = self.loss_and_grads(self.model, self.guide, *args, **kwargs)

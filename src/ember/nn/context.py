@@ -8,7 +8,7 @@ from typing import Any
 class ModuleContext:
     """Shared by a module and all its submodules; counts nested calls.
 
-    Draws are kept from the outermost call's start to its end, so that one call uses one value of each attribute.
+    Draws are kept to the end of the outermost call, so that one call uses one value of each attribute.
     """
 
     def __init__(self) -> None:

@@ -32,7 +32,7 @@ def to_pyro_module_(m: nn.Module, recurse: bool = True) -> None:
 
 
 def clear(mod: PyroModule) -> None:
-    """Remove the parameters, priors and submodules of a PyroModule from it, and its parameters from the store.
+    """Remove the parameters, priors and submodules of a PyroModule, from it and from the store.
 
     :raises TypeError: if ``mod`` is not a PyroModule.
     """
@@ -44,11 +44,5 @@ def clear(mod: PyroModule) -> None:
         elif child is not None:
             for key, _ in child.named_parameters():
                 get_param_store().discard(f"{mod._pyro_get_fullname(name)}$$${key}")
-    for name in [*mod._pyro_params, *mod._pyro_samples, *mod._parameters, *mod._modules]:
-        if (
-            name in mod._pyro_params
-            or name in mod._pyro_samples
-            or name in mod._parameters
-            or name in mod._modules
-        ):
-            mod._pyro_forget(name)
+    for name in dict.fromkeys([*mod._pyro_params, *mod._pyro_samples, *mod._parameters, *mod._modules]):
+        mod._pyro_forget(name)

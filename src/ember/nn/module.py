@@ -29,10 +29,11 @@ _UNCONSTRAINED = "_unconstrained"
 class PyroModule(nn.Module):
     """A ``torch.nn.Module`` that takes part in the modelling language.
 
-    While it is called (or a :func:`pyro_method` runs), reading an attribute is a statement of the language, under
-    the attribute's full dotted name: ``nn.Parameter`` and :class:`PyroParam` attributes are ``param`` statements,
-    :class:`PyroSample` attributes are ``sample`` statements (one draw for each call), plain submodules are
-    registered like ``module`` does. ``PyroModule[nn.Linear]`` is the class ``nn.Linear`` with these abilities.
+    While it is called (or a :func:`pyro_method` runs), reading an attribute is a statement of the language,
+    under the attribute's full dotted name: ``nn.Parameter`` and :class:`PyroParam` attributes are ``param``
+    statements, :class:`PyroSample` attributes are ``sample`` statements (one draw for each call), plain
+    submodules are registered like ``module`` does. ``PyroModule[nn.Linear]`` is the class ``nn.Linear`` with
+    these abilities.
 
     With ``settings.set(module_local_params=True)`` parameters stay in the module instead of the global store.
 
@@ -202,7 +203,7 @@ class PyroModule(nn.Module):
         if stored is own:
             return own
         if stored is not None:
-            self._parameters[key] = stored
+            self._parameters[key] = stored  # type: ignore[assignment]  # loaded leaves are plain tensors
             return stored
         if adopt:
             store.adopt(fullname, own, constraint)
@@ -278,7 +279,7 @@ def _local_param(fullname: str, leaf: Any, constraint: Constraint, event_dim: in
 
 
 @functools.cache
-def mixed_class(module_class: type) -> type:
+def mixed_class(module_class: Any) -> type:
     """Return the class that ``PyroModule[module_class]`` stands for.
 
     :raises TypeError: if it is no class of torch modules.

@@ -18,7 +18,7 @@ _FORMAT = "ember-optim-1"
 
 
 def save(filename: Any, state: dict[str, Any]) -> None:
-    """Write nested dicts, lists, numbers and tensors to a safetensors file; the old file stays until all is written.
+    """Write nested dicts, lists, numbers and tensors to a safetensors file, atomically.
 
     :raises ValueError: naming the parameter, for values that a file cannot describe (such as functions).
     """

@@ -12,11 +12,11 @@ _FUSED = ("Adam", "AdamW", "SGD", "Adagrad")
 
 
 @functools.cache
-def lean(optimizer_class: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+def lean(optimizer_class: Any) -> Any:
     """Return a subclass with the same update rule, whose methods are the functions inside torch's wrappers.
 
-    The wrappers only matter under ``torch.compile``, but they import the compiler (over a second) when an optimiser
-    is made, and cost more than a small update does.
+    The wrappers only matter under ``torch.compile``, but they import the compiler (over a second) when an
+    optimiser is made, and cost more than a small update does.
     """
     update = inspect.unwrap(optimizer_class.step)
 
@@ -35,8 +35,7 @@ def fastest_form(optimizer_class: Any, options: dict[str, Any], param: torch.Ten
     """Ask for torch's fused update where there is one for this parameter and the user chose no other form."""
     chosen = {"fused", "foreach", "capturable", "differentiable"} & set(options)
     if (
-        getattr(torch.optim, optimizer_class.__name__, None) is not optimizer_class
-        or optimizer_class.__name__ not in _FUSED
+        optimizer_class not in [getattr(torch.optim, name) for name in _FUSED]
         or chosen
         or param.device.type != "cpu"
         or param.dtype not in (torch.float32, torch.float64)

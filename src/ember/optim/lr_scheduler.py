@@ -18,8 +18,9 @@ class PyroLRScheduler(PyroOptim):
     Every parameter's schedule starts when the parameter is first seen.
 
     :param scheduler_constructor: a class of torch schedulers.
-    :param optim_args: a dict (or a function of a parameter's name that returns one) with the optimiser's class as
-        ``optimizer``, its options as ``optim_args`` (or a function of the name), and the scheduler's options.
+    :param optim_args: a dict (or a function of a parameter's name that returns one) with the optimiser's
+        class as ``optimizer``, its options as ``optim_args`` (or a function of the name), and the scheduler's
+        options.
     :param clip_args: as in :class:`PyroOptim`.
     :raises ValueError: if ``optimizer`` or ``optim_args`` is missing.
     """

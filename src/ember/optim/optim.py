@@ -27,8 +27,8 @@ class PyroOptim:
     :param optim_constructor: a class of torch optimisers.
     :param optim_args: its options: a dict, or a function from a parameter's name (or from a module's and a
         parameter's name, if it takes two arguments) to a dict.
-    :param clip_args: None, or in the same form: ``{"clip_norm": c}`` bounds the norm of each parameter's gradient,
-        ``{"clip_value": c}`` its elements.
+    :param clip_args: None, or in the same form: ``{"clip_norm": c}`` bounds the norm of each parameter's
+        gradient, ``{"clip_value": c}`` its elements.
     :raises TypeError: for arguments of other types.
     """
 
@@ -116,6 +116,7 @@ class PyroOptim:
 
     def _make_group(self, param: Tensor, name: str | None) -> Group:
         options = self._options(name)
+        constructor: Any
         constructor, own = self._split(options)
         if isinstance(constructor, type) and issubclass(constructor, torch.optim.Optimizer):
             own = fastest_form(constructor, own, param)

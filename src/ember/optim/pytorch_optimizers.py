@@ -21,7 +21,7 @@ def _form(adapter: type[PyroOptim], torch_class: Any) -> Callable[..., PyroOptim
         return adapter(torch_class, optim_args, clip_args)
 
     make.__doc__ = f"``torch.optim``'s {torch_class.__name__} as a :class:`{adapter.__name__}`."
-    del make.__wrapped__  # type: ignore[attr-defined]  # the signature is ours, not the class's
+    del make.__wrapped__  # the signature is ours, not the class's
     return make
 
 

@@ -1,0 +1,213 @@
+"""Guide a model by one distribution over the vector of all its unconstrained latent values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ember.distributions import LowRankMultivariateNormal, MultivariateNormal, Normal, constraints
+from ember.errors import message
+from ember.guides.base import AutoGuide, InPlates
+from ember.guides.image import image
+from ember.model.initialisation import InitStrategy, init_to_median
+from ember.nn import PyroParam
+from ember.primitives import sample
+
+
+class AutoContinuous(AutoGuide):
+    """Base of guides with one latent vector, at the auxiliary site ``_NAME_latent``.
+
+    Its elements are the sites' unconstrained values, flattened and joined in order. Subclasses make
+    parameters in ``_make_params`` and define ``get_posterior``.
+
+    :param model: the model; its plates must not subsample latent sites.
+    :param init_loc_fn: strategy for starting values.
+    """
+
+    def __init__(self, model: Callable[..., Any], init_loc_fn: InitStrategy = init_to_median) -> None:
+        super().__init__(model)
+        self.__dict__["init_loc_fn"] = init_loc_fn
+
+    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+        super()._setup_prototype(*args, **kwargs)
+        parts = []
+        for name, site in self._latent_sites():
+            for frame in site["cond_indep_stack"]:
+                if frame.vectorized and frame.full_size != frame.size:
+                    self._refuse_subsampling(name, site, frame)
+            parts.append(self._transforms[name].inv(site["value"].detach()).detach())
+        if not parts:
+            raise ValueError(
+                f"{type(self).__name__} found no latent sites; use an empty guide for such a model"
+            )
+        self.__dict__["_shapes"] = [part.shape for part in parts]
+        self.__dict__["latent_dim"] = sum(part.numel() for part in parts)
+        self._make_params(torch.cat([part.reshape(-1) for part in parts]))
+
+    def _refuse_subsampling(self, name: str, site: Any, frame: Any) -> None:
+        raise ValueError(
+            message(
+                f"{type(self).__name__} cannot guide site '{name}' in the subsampling plate '{frame.name}'",
+                site=name,
+                plates=site["cond_indep_stack"],
+                fix="use AutoNormal, which keeps a parameter for each element of the plate",
+            )
+        )
+
+    def _make_params(self, loc: Tensor) -> None:
+        """Make the guide's parameters, starting at the vector ``loc``."""
+        raise TypeError(f"{type(self).__name__} does not say what its parameters are")
+
+    def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the distribution of the latent vector, of event shape ``(latent_dim,)``."""
+        raise TypeError(f"{type(self).__name__} does not say what its posterior is")
+
+    def sample_latent(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Draw the latent vector."""
+        return sample(f"_{self._pyro_name}_latent", self.get_posterior(), infer={"is_auxiliary": True})
+
+    def _unpack(self, latent: Tensor) -> Iterator[tuple[str, Any, Tensor]]:
+        """Yield (name, site, unconstrained value) of each site."""
+        position = 0
+        batch = latent.shape[:-1]
+        for (name, site), shape in zip(self._latent_sites(), self._shapes, strict=True):
+            size = shape.numel()
+            # Vectorised particles are a dim left of all plates, with dims of size 1 where the plates go.
+            particles = batch[: max(0, len(batch) - len(site["fn"].batch_shape))]
+            yield name, site, latent[..., position : position + size].reshape(particles + shape)
+            position += size
+
+    def _draw(self, plates: dict[str, Any]) -> dict[str, Tensor]:
+        values = {}
+        for name, site, free in self._unpack(self.sample_latent()):
+            with InPlates(plates, site):
+                values[name] = sample(name, image(self._transforms[name], free, site["fn"].event_dim))
+        return values
+
+    def _loc_scale(self) -> tuple[Tensor, Tensor]:
+        """Return location and marginal scale of the latent vector, each of shape ``(latent_dim,)``."""
+        raise TypeError(f"{type(self).__name__} has no normal marginals")
+
+    def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Return the median of each site."""
+        self._prepare(*args, **kwargs)
+        with torch.no_grad():
+            loc, _ = self._loc_scale()
+            return {name: self._transforms[name](free) for name, _, free in self._unpack(loc)}
+
+    def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Return quantiles of each site.
+
+        :param quantiles: probabilities, a list or a vector.
+        :returns: tensors of shape ``(len(quantiles),) + site shape`` by site name.
+        """
+        self._prepare(*args, **kwargs)
+        with torch.no_grad():
+            loc, scale = self._loc_scale()
+            levels = torch.as_tensor(quantiles, dtype=loc.dtype, device=loc.device)
+            latent = Normal(loc, scale).icdf(levels.reshape(-1, 1))
+            result = {}
+            parts = latent.split([shape.numel() for shape in self._shapes], -1)
+            for (name, _), shape, part in zip(self._latent_sites(), self._shapes, parts, strict=True):
+                result[name] = self._transforms[name](part.reshape(levels.shape + shape))
+            return result
+
+
+class _ScaledNormal(AutoContinuous):
+    """Base of the normal guides: a location and positive scales."""
+
+    scale_constraint = constraints.softplus_positive
+    loc: Any  # statements of the language when read
+    scale: Any
+    scale_tril: Any
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        init_loc_fn: InitStrategy = init_to_median,
+        init_scale: float = 0.1,
+    ) -> None:
+        if not init_scale > 0:
+            raise ValueError(f"init_scale must be positive, got {init_scale}")
+        super().__init__(model, init_loc_fn)
+        self.__dict__["_init_scale"] = init_scale
+
+    def _make_params(self, loc: Tensor) -> None:
+        self.loc = nn.Parameter(loc)
+        self.scale = PyroParam(torch.full_like(loc, self._init_scale), self.scale_constraint)
+
+
+class AutoDiagonalNormal(_ScaledNormal):
+    """Normal guide with independent elements; parameters ``loc`` and ``scale``, each ``(latent_dim,)``."""
+
+    def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the distribution of the latent vector."""
+        return Normal(self.loc, self.scale).to_event(1)
+
+    def _loc_scale(self) -> tuple[Tensor, Tensor]:
+        return self.loc, self.scale
+
+
+class AutoMultivariateNormal(_ScaledNormal):
+    """Normal guide with full covariance; its Cholesky factor is ``scale[:, None] * scale_tril``.
+
+    ``scale_tril`` has ones on the diagonal.
+    """
+
+    def _make_params(self, loc: Tensor) -> None:
+        super()._make_params(loc)
+        eye = torch.eye(self.latent_dim, dtype=loc.dtype, device=loc.device)
+        self.scale_tril = PyroParam(eye, constraints.unit_lower_cholesky)
+
+    def _factor(self) -> Tensor:
+        return self.scale.unsqueeze(-1) * self.scale_tril
+
+    def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the distribution of the latent vector."""
+        return MultivariateNormal(self.loc, scale_tril=self._factor())
+
+    def _loc_scale(self) -> tuple[Tensor, Tensor]:
+        return self.loc, self._factor().norm(dim=-1)
+
+
+class AutoLowRankMultivariateNormal(_ScaledNormal):
+    """Normal guide with covariance ``D (W Wᵀ + I) D``: D the diagonal ``scale``, W the ``cov_factor``.
+
+    :param model: the model.
+    :param init_loc_fn: strategy for starting values.
+    :param init_scale: starting value of the marginal scales, about.
+    :param rank: number of columns of W; by default the rounded root of the latent dimension.
+    :raises ValueError: if ``rank`` is not positive.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        init_loc_fn: InitStrategy = init_to_median,
+        init_scale: float = 0.1,
+        rank: int | None = None,
+    ) -> None:
+        if rank is not None and not rank > 0:
+            raise ValueError(f"rank must be a positive int, got {rank}")
+        super().__init__(model, init_loc_fn, init_scale)
+        self.__dict__["rank"] = rank
+
+    def _make_params(self, loc: Tensor) -> None:
+        super()._make_params(loc)
+        if self.rank is None:
+            self.__dict__["rank"] = max(1, round(math.sqrt(self.latent_dim)))
+        # Half of the variance comes from each part.
+        self.scale = PyroParam(torch.full_like(loc, self._init_scale * math.sqrt(0.5)), self.scale_constraint)
+        self.cov_factor = nn.Parameter(loc.new_empty(self.latent_dim, self.rank).normal_(0, self.rank**-0.5))
+
+    def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the distribution of the latent vector."""
+        scale = self.scale
+        return LowRankMultivariateNormal(self.loc, self.cov_factor * scale.unsqueeze(-1), scale * scale)
+
+    def _loc_scale(self) -> tuple[Tensor, Tensor]:
+        return self.loc, self.scale * (self.cov_factor.square().sum(-1) + 1).sqrt()

@@ -1,0 +1,1 @@
+"""Rewrite sites so that inference meets a simpler geometry."""

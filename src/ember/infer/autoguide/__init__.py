@@ -1,0 +1,44 @@
+"""Offer automatic guides and strategies for starting values; re-exports only."""
+
+from ember.guides.base import AutoGuide
+from ember.guides.continuous import (
+    AutoContinuous,
+    AutoDiagonalNormal,
+    AutoLowRankMultivariateNormal,
+    AutoMultivariateNormal,
+)
+from ember.guides.delta import AutoDelta
+from ember.guides.laplace import AutoLaplaceApproximation
+from ember.guides.normal import AutoNormal
+from ember.guides.parts import AutoCallable, AutoGuideList
+from ember.model.initialisation import (
+    InitMessenger,
+    init_to_feasible,
+    init_to_generated,
+    init_to_mean,
+    init_to_median,
+    init_to_sample,
+    init_to_uniform,
+    init_to_value,
+)
+
+__all__ = [
+    "AutoCallable",
+    "AutoContinuous",
+    "AutoDelta",
+    "AutoDiagonalNormal",
+    "AutoGuide",
+    "AutoGuideList",
+    "AutoLaplaceApproximation",
+    "AutoLowRankMultivariateNormal",
+    "AutoMultivariateNormal",
+    "AutoNormal",
+    "InitMessenger",
+    "init_to_feasible",
+    "init_to_generated",
+    "init_to_mean",
+    "init_to_median",
+    "init_to_sample",
+    "init_to_uniform",
+    "init_to_value",
+]

@@ -63,7 +63,7 @@ class Density:
     ) -> None:
         self.model = model
         self.validate = validate
-        self.sites: SiteTable = inspect_model(model, args, dict(kwargs or {}), init_strategy, seed)
+        self.sites: SiteTable = _inspect(model, args, dict(kwargs or {}), init_strategy, seed)
         latents = self.sites.of_kind("latent")
         _refuse_discrete([site for site in latents if site.is_discrete or site.support is None])
         if not latents:
@@ -273,6 +273,26 @@ class _Unconstrain(Messenger):
         transform = transform_of(support_of(msg["fn"]), block.name) if block.dynamic else block.transform
         self.unconstrained[block.name] = value if transform is None else transform.inv(value)
         msg["value"] = value
+
+
+def _inspect(
+    model: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    init_strategy: InitStrategy | None,
+    seed: int | None,
+) -> SiteTable:
+    try:
+        return inspect_model(model, args, kwargs, init_strategy, seed)
+    except torch.linalg.LinAlgError:
+        raise
+    except RuntimeError as error:
+        # Perhaps the model multiplies float64 data with draws of the default dtype.
+        try:
+            with double_precision(promote=True, validate=True):
+                return inspect_model(model, args, kwargs, init_strategy, seed)
+        except Exception:
+            raise error from None
 
 
 def _refuse_discrete(sites: list[Site]) -> None:

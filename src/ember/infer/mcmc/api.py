@@ -13,7 +13,7 @@ from ember.errors import message
 from ember.infer.mcmc import export
 from ember.infer.mcmc.hmc import HMC, draw_seed
 from ember.infer.mcmc.mcmc_kernel import KernelSampler, MCMCKernel, layout_of
-from ember.infer.mcmc.run import AfterDraw, Chain, run
+from ember.infer.mcmc.run import AfterDraw, Chain, Ending, run
 from ember.infer.mcmc.sampler import Draws, Sampler
 from ember.infer.mcmc.store import MemoryStore
 from ember.infer.mcmc.summary import diagnostics, format_summary, select_samples, summary
@@ -40,6 +40,8 @@ class MCMC:
     :param transforms: maps from constrained to unconstrained values by site, for a kernel with a
         ``potential_fn``.
     :param save_params: names of the sites whose draws are offered; by default all.
+    :param max_seconds: end the run after that time, but not before warmup and a first draw; then there are
+        fewer draws than ``num_samples``.
     :raises ValueError: for numbers of draws or chains out of range.
     """
 
@@ -56,6 +58,8 @@ class MCMC:
         disable_validation: bool = True,
         transforms: Mapping[str, Any] | None = None,
         save_params: Sequence[str] | None = None,
+        *,
+        max_seconds: float | None = None,
     ) -> None:
         warmup_steps = num_samples if warmup_steps is None else warmup_steps
         for name, value, least in (
@@ -89,7 +93,8 @@ class MCMC:
         self.transforms = transforms
         self.save_params = None if save_params is None else list(save_params)
         self.density: Any = None
-        self.interrupted = False
+        self.max_seconds = max_seconds
+        self.ending: Ending = "complete"
         self._arguments: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
         self._positions: Tensor | None = None  # [chains, draws, D]
         self._statistics: dict[str, Tensor] = {}  # [chains, draws]
@@ -110,8 +115,14 @@ class MCMC:
         seed = draw_seed()
         sampler, after_draw = self._set_up(args, kwargs, seed)
         stores = [MemoryStore(self.num_samples) for _ in range(self.num_chains)]
-        chains, self.interrupted = run(
-            sampler, stores, self.warmup_steps, self.num_samples, self.disable_progbar, after_draw
+        chains, self.ending = run(
+            sampler,
+            stores,
+            self.warmup_steps,
+            self.num_samples,
+            self.disable_progbar,
+            after_draw,
+            self.max_seconds,
         )
         self._collect(chains, stores)
 
@@ -155,7 +166,7 @@ class MCMC:
 
     def _collect(self, chains: list[Chain], stores: list[MemoryStore]) -> None:
         draws = min(len(store) for store in stores)
-        if self.interrupted:
+        if self.ending == "interrupted":
             if draws == 0:
                 raise KeyboardInterrupt(
                     "interrupted before the first draw after warmup: there is nothing to keep"

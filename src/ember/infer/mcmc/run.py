@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ember.infer.mcmc.sampler import Draws, Sampler
 from ember.infer.mcmc.store import Store
 from ember.infer.progress import Progress
 
+Ending = Literal["complete", "interrupted", "out of time"]
 AfterDraw = Callable[[int, Any, Draws, str, int], None]
 """(chain, its state, the draw, "Warmup" or "Sample", number of the draw in its stage) → None."""
 
@@ -32,13 +34,16 @@ def run(
     num_samples: int,
     disable_progbar: bool = False,
     after_draw: AfterDraw | None = None,
-) -> tuple[list[Chain], bool]:
-    """Run a chain for each store; return the chains, and whether the run was interrupted from the keyboard.
+    max_seconds: float | None = None,
+) -> tuple[list[Chain], Ending]:
+    """Run a chain for each store; return the chains, and how the run ended.
 
     The chains take turns, chunk by chunk, so that an interruption finds all of them equally far.
 
     :param after_draw: called after each draw, warmup included; draws are then made one at a time.
+    :param max_seconds: end the run after that time, but not before warmup and a first draw.
     """
+    deadline = None if max_seconds is None else time.monotonic() + max_seconds
     total = num_warmup + num_samples
     progress = Progress(total * len(stores), disable_progbar)
     chains: list[Chain] = []
@@ -49,13 +54,16 @@ def run(
             for chain in chains:
                 _advance(sampler, chain, num_warmup, num_samples, progress, after_draw)
                 progress.advance(0, _stage(chain, num_warmup), **_figures(chains))
+            late = deadline is not None and time.monotonic() > deadline
+            if late and all(chain.done > num_warmup for chain in chains):
+                return chains, "out of time"
     except KeyboardInterrupt:
-        return chains, True
+        return chains, "interrupted"
     finally:
         progress.close()
         for chain in chains:
             chain.store.finish()
-    return chains, False
+    return chains, "complete"
 
 
 def _advance(

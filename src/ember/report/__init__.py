@@ -1,0 +1,6 @@
+"""Show posteriors: plots of draws and tables in words; re-exports only."""
+
+from ember.report.plots import plot_forest, plot_trace
+from ember.report.tables import Convergence, convergence, table
+
+__all__ = ["Convergence", "convergence", "plot_forest", "plot_trace", "table"]

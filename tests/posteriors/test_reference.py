@@ -1,0 +1,42 @@
+"""Sample posteriordb's posteriors and compare means, sds, R-hat and ESS with the reference, as its users judge them."""
+
+import pytest
+import torch
+from compare import compare
+from models import POSTERIORS, load, reference
+
+import ember
+from ember.infer import MCMC, NUTS
+from ember.model.density import Density
+
+# What the default would take too long for while gradients are eager: a dense metric where parameters are almost
+# perfectly correlated, and fewer draws where a gradient is thousands of operations.
+DENSE = {"kilpisjarvi_mod-kilpisjarvi", "earnings-logearn_interaction_z", "mesquite-logmesquite_logvash"}
+DRAWS = {"hmm_example-hmm_example": 300, "one_comp_mm_elim_abs-one_comp_mm_elim_abs": 200}
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_dimension_and_gradient(name):
+    model, arguments = load(name)
+    density = Density(model, kwargs=arguments, seed=0)
+    assert density.size == reference(name)["dimension"]
+    z = 0.1 * torch.sin(torch.arange(density.size, dtype=torch.float64))
+    value, gradient = density(z)
+    direction = torch.cos(torch.arange(density.size, dtype=torch.float64))
+    step = 1e-5
+    slope = (density(z + step * direction)[0] - density(z - step * direction)[0]) / (2 * step)
+    torch.testing.assert_close(slope, gradient @ direction, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_agrees_with_reference(name):
+    ember.set_rng_seed(20)
+    model, arguments = load(name)
+    draws = DRAWS.get(name, 500)
+    mcmc = MCMC(NUTS(model, full_mass=name in DENSE), draws, num_chains=4, disable_progbar=True)
+    mcmc.run(**arguments)
+    result = compare(mcmc.to_arviz(), reference(name)["params"])
+    assert result.z <= 5.0, result
+    assert result.r_hat_excess <= 0.0, result
+    assert result.ess >= 100, result

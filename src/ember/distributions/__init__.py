@@ -23,20 +23,19 @@ from .one_hot import (
     Multinomial,
     OneHotCategorical,
     OneHotCategoricalStraightThrough,
-    RelaxedBernoulli,
-    RelaxedBernoulliStraightThrough,
 )
 from .point import Delta, Unit
 from .positive import Chi2, Exponential, Gamma, HalfCauchy, HalfNormal, InverseGamma, LogNormal
 from .real import Cauchy, Laplace, Logistic, Normal, StudentT
-from .scaling import ScoreParts, is_identically_one, is_identically_zero, scale_and_mask
-from .shapes import broadcast_shape, sum_leftmost, sum_rightmost
-from .simplex import (
-    Dirichlet,
-    LogisticNormal,
+from .relaxed import (
+    RelaxedBernoulli,
+    RelaxedBernoulliStraightThrough,
     RelaxedOneHotCategorical,
     RelaxedOneHotCategoricalStraightThrough,
 )
+from .scaling import ScoreParts, is_identically_one, is_identically_zero, scale_and_mask
+from .shapes import broadcast_shape, sum_leftmost, sum_rightmost
+from .simplex import Dirichlet, LogisticNormal
 from .skewed import AsymmetricLaplace, SkewLogistic, SoftAsymmetricLaplace, SoftLaplace
 from .tails import FisherSnedecor, FoldedDistribution, GeneralizedPareto, Gumbel, Pareto, Weibull
 from .torch_distribution import TorchDistribution, TorchDistributionMixin

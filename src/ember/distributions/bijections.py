@@ -18,6 +18,7 @@ from torch.distributions.transforms import (
 )
 
 from . import constraints
+from .transforms.elementwise import ExtendedIntervalTransform
 from .transforms.matrices import (
     CholeskyTransform,
     CorrCholeskyTransform,
@@ -27,7 +28,7 @@ from .transforms.matrices import (
     VectorToLowerCholeskyTransform,
     VectorToUnitLowerCholeskyTransform,
 )
-from .transforms.vectors import Normalize, OrderedTransform
+from .transforms.vectors import Normalize, OrderedTransform, StackTransform
 
 __all__ = ["biject_to", "transform_to"]
 
@@ -60,6 +61,22 @@ def _positive_ordered_vector(constraint: Any) -> Transform:
 @transform_to.register(constraints.softplus_positive)
 def _softplus_positive(constraint: Any) -> Transform:
     return SoftplusTransform()
+
+
+@biject_to.register(constraints.stack)
+def _biject_to_stack(constraint: Any) -> Transform:
+    return StackTransform([biject_to(each) for each in constraint.cseq], constraint.dim)
+
+
+@transform_to.register(constraints.stack)
+def _transform_to_stack(constraint: Any) -> Transform:
+    return StackTransform([transform_to(each) for each in constraint.cseq], constraint.dim)
+
+
+@biject_to.register(constraints.extended_interval)
+@transform_to.register(constraints.extended_interval)
+def _extended_interval(constraint: Any) -> Transform:
+    return ExtendedIntervalTransform(constraint.lower_bound, constraint.upper_bound)
 
 
 @transform_to.register(constraints.sphere)

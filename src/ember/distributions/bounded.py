@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributions import constraints, transforms
+from torch.distributions.utils import clamp_probs
 
+from .discrete import either
 from .noise import uniform
-from .parameters import NEGATIVE_INFINITY, ONE, Parameter, pair, several, table
+from .parameters import NEGATIVE_INFINITY, ONE, Parameter, one, pair, several, table
 from .simplex import draw_dirichlet
 from .torch_distribution import TorchDistribution, carrying, expand_parameters, finish
 
@@ -196,5 +198,10 @@ class ContinuousBernoulli(torch.distributions.ContinuousBernoulli, TorchDistribu
         lims: tuple[float, float] = (0.499, 0.501),
         validate_args: bool | None = None,
     ) -> None:
-        super().__init__(probs, logits, lims, validate_args=False)
-        finish(self, validate_args)
+        name, value = either("ContinuousBernoulli", probs, logits)
+        state = self.__dict__
+        state[name] = state["_param"] = value = one(value)
+        state["_lims"] = lims
+        TorchDistribution.__init__(self, value.shape, _EMPTY, validate_args)
+        if name == "probs":
+            state["probs"] = state["_param"] = clamp_probs(value)

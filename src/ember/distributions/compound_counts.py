@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from .bounded import Beta
+from .constraints import integer
 from .counts import Binomial, Poisson, count_up_to, log_binomial_coefficient
 from .discrete import along_new_dim
 from .one_hot import Multinomial
@@ -85,9 +86,11 @@ class BetaBinomial(TorchDistribution):
 class ExtendedBetaBinomial(BetaBinomial):
     """BetaBinomial over all integers: ``log_prob`` is -inf outside of 0 … ``total_count``."""
 
-    support = constraints.real
+    support = integer
 
     def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
         inside = (value >= 0) & (value <= self.total_count)
         safe = torch.where(inside, value, torch.zeros_like(value))
         return torch.where(inside, super().log_prob(safe), -torch.inf)

@@ -91,7 +91,12 @@ class _UnitLowerCholesky(Constraint):
         return lower_triangular.check(value) & (value.diagonal(dim1=-2, dim2=-1) == 1).all(-1)
 
 
+class _ExtendedInterval(type(torch.distributions.constraints.unit_interval)):  # type: ignore[misc]
+    """Hold numbers between bounds of which some may be infinite; which ones may differ by entry."""
+
+
 integer = _Integer()
+extended_interval = _ExtendedInterval
 sphere = _Sphere()
 corr_matrix = _CorrMatrix()
 ordered_vector = _OrderedVector()
@@ -114,6 +119,7 @@ __all__ = [
     "biject_to",
     "corr_cholesky_constraint",
     "corr_matrix",
+    "extended_interval",
     "independent",
     "integer",
     "is_dependent",

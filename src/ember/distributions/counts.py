@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 from torch.distributions.utils import lazy_property, logits_to_probs, probs_to_logits
 from torch.nn.functional import logsigmoid
 
+from .constraints import integer
 from .discrete import along_new_dim, either
 from .parameters import ONE, Parameter, one, pair, table
 from .torch_distribution import TorchDistribution, expand_parameters, finish
@@ -104,9 +104,11 @@ def count_up_to(total_count: Tensor) -> Tensor:
 class ExtendedBinomial(Binomial):
     """Binomial over all integers: ``log_prob`` is -inf, and no error, outside of 0 … ``total_count``."""
 
-    support = constraints.real
+    support = integer
 
     def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
         inside = (value >= 0) & (value <= self.total_count)
         safe = torch.where(inside, value, torch.zeros_like(value))
         return torch.where(inside, super().log_prob(safe), -torch.inf)

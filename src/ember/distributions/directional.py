@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import constraints
 from .parameters import Parameter, pair, table
-from .torch_distribution import TorchDistribution, carrying, expand_parameters, finish
+from .torch_distribution import TorchDistribution, expand_parameters
 
 _EMPTY = torch.Size()
 
@@ -18,11 +18,12 @@ _EMPTY = torch.Size()
 class VonMises(torch.distributions.VonMises, TorchDistribution):
     """Angles around ``loc`` with ``concentration`` (positive), a Gaussian wrapped on the circle nearly."""
 
-    expand = carrying(torch.distributions.VonMises.expand)
+    parameter_dims = table(loc=0, concentration=0, _loc=0, _concentration=0, _proposal_r=0)
+    expand = expand_parameters
 
     def __init__(self, loc: Parameter, concentration: Parameter, validate_args: bool | None = None) -> None:
-        super().__init__(*pair(loc, concentration), validate_args=False)
-        finish(self, validate_args)
+        self.loc, self.concentration = pair(loc, concentration)
+        TorchDistribution.__init__(self, self.loc.shape, _EMPTY, validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
@@ -50,7 +51,7 @@ class ProjectedNormal(TorchDistribution):
     def __init__(self, concentration: Tensor, *, validate_args: bool | None = None) -> None:
         if concentration.dim() < 1 or concentration.shape[-1] < 2:
             raise ValueError(
-                f"ProjectedNormal takes vectors of at least two entries, got shape {tuple(concentration.shape)}"
+                f"ProjectedNormal takes vectors of two or more entries, got {tuple(concentration.shape)}"
             )
         self.concentration = concentration
         shape = concentration.shape

@@ -14,6 +14,7 @@ from torch.nn.functional import logsigmoid
 from ..errors import message
 from .parameters import ONE, Parameter, one, table
 from .torch_distribution import TorchDistribution, expand_parameters
+from .validation import check_parameter
 
 _EMPTY = torch.Size()
 
@@ -111,6 +112,19 @@ class Categorical(torch.distributions.Categorical, TorchDistribution):
     def enumerate_support(self, expand: bool = True) -> Tensor:
         values = torch.arange(self._num_events, dtype=torch.long, device=self._param.device)
         return along_new_dim(self, values, expand)
+
+
+def categorical_of(
+    owner: Any, probs: Tensor | None, logits: Tensor | None, validate_args: bool | None
+) -> Categorical:
+    """Return the Categorical inside a family on one-hot vectors, with errors that name the family."""
+    family = type(owner).__name__
+    name, value = either(family, probs, logits)
+    if validate_args is not None:
+        owner._validate_args = validate_args
+    if owner._validate_args:
+        check_parameter(family, name, Categorical.arg_constraints[name], value)
+    return Categorical(probs, logits, validate_args=False)
 
 
 def draw_index(probs: Tensor, sample_shape: Sequence[int] = _EMPTY) -> Tensor:

@@ -78,22 +78,22 @@ class Empirical(TorchDistribution):
             sample_shape = torch.Size(sample_shape)
             index = draw_index(self._log_weights.softmax(-1), sample_shape)
             size = index.shape + (1,) * (1 + len(self._event_shape))
-            index = index.reshape(size).expand(index.shape + (1,) + self._event_shape)
+            index = index.reshape(size).expand((*index.shape, 1, *self._event_shape))
             atoms = self._samples.expand(sample_shape + self._samples.shape)
             return atoms.gather(len(index.shape) - 1 - len(self._event_shape), index).squeeze(
                 -1 - len(self._event_shape)
             )
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log weight of the atoms equal to ``value``, of shape ``batch_shape + event_shape``.
+        """Return the log weight of the atoms equal to ``value``.
 
-        :raises ValueError: for a value of another shape.
+        :raises ValueError: if the rightmost shape of ``value`` is not the event shape.
         """
-        shape = self._batch_shape + self._event_shape
+        shape = self._event_shape
         if value.shape[value.dim() - len(shape) :] != shape:
             raise ValueError(
                 message(
-                    "Empirical.log_prob takes a value of the distribution's shape.",
+                    "Empirical.log_prob takes a value of the event's shape.",
                     expected=f"value.shape ending in {tuple(shape)}",
                     actual=tuple(value.shape),
                 )
@@ -173,6 +173,6 @@ class ImproperUniform(TorchDistribution):
             message(
                 "ImproperUniform cannot be drawn from: its density is not a probability.",
                 expected="a site whose value inference provides",
-                fix="use MCMC or a guide, start with init_to_feasible or init_to_value, or give a proper prior",
+                fix="use MCMC or a guide with init_to_feasible or init_to_value, or give a proper prior",
             )
         )

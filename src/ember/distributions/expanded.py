@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from .parameters import table
 from .scaling import ScoreParts
 from .shapes import broadcast_shape
 from .torch_distribution import WRAPPERS, TorchDistribution
@@ -21,7 +22,7 @@ class ExpandedDistribution(TorchDistribution):
     :param batch_shape: a shape that ``base_dist.batch_shape`` broadcasts to.
     """
 
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012  torch declares it so
+    arg_constraints: dict[str, Any] = table()
 
     def __init__(self, base_dist: Any, batch_shape: Sequence[int] = torch.Size()) -> None:
         batch_shape = torch.Size(batch_shape)

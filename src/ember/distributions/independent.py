@@ -31,7 +31,7 @@ class Independent(torch.distributions.Independent, TorchDistribution):
             raise ValueError(
                 message(
                     f"Expected reinterpreted_batch_ndims <= len({type(base_dist).__name__}.batch_shape).",
-                    expected=f"a number from 0 to {len(batch_shape)}, since batch_shape is {tuple(batch_shape)}",
+                    expected=f"a number from 0 to {len(batch_shape)}: batch_shape is {tuple(batch_shape)}",
                     actual=reinterpreted_batch_ndims,
                     fix="expand the distribution first, or move fewer dims",
                 )

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..errors import message
+from .parameters import table
 from .scaling import ScoreParts, scale_and_mask
 from .shapes import broadcast_shape
 from .torch_distribution import WRAPPERS, TorchDistribution
@@ -23,7 +24,7 @@ class MaskedDistribution(TorchDistribution):
     :raises ValueError: for a mask of another type or shape.
     """
 
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012  torch declares it so
+    arg_constraints: dict[str, Any] = table()
 
     def __init__(self, base_dist: Any, mask: bool | Tensor) -> None:
         batch_shape = base_dist.batch_shape

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from . import constraints
 from .bounded import Beta
-from .multivariate import log_determinant, whiten
+from .multivariate import factor_of, log_determinant, one_matrix, whiten
 from .parameters import Parameter, one, table
-from .torch_distribution import TorchDistribution, carrying, expand_parameters, finish
+from .torch_distribution import TorchDistribution, expand_parameters
 
 _EMPTY = torch.Size()
 
@@ -47,7 +47,7 @@ class LKJCholesky(torch.distributions.LKJCholesky, TorchDistribution):
     def sample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
         with torch.no_grad():
             square = self._beta.sample(sample_shape)
-            noise = square.new_empty(square.shape + (self.dim - 1,)).normal_().tril()
+            noise = square.new_empty((*square.shape, self.dim - 1)).normal_().tril()
             rows = noise / noise.norm(dim=-1, keepdim=True) * square.sqrt().unsqueeze(-1)
             below = torch.nn.functional.pad(rows, (0, 1, 1, 0))
             diagonal = torch.nn.functional.pad(
@@ -123,7 +123,8 @@ class LKJ(TorchDistribution):
 class Wishart(torch.distributions.Wishart, TorchDistribution):
     """Covariance matrices of ``df`` Gaussian draws, summed; by one of three scale matrices."""
 
-    expand = carrying(torch.distributions.Wishart.expand)
+    parameter_dims = table(df=0, covariance_matrix=2, precision_matrix=2, scale_tril=2)
+    expand = expand_parameters
 
     def __init__(
         self,
@@ -133,9 +134,34 @@ class Wishart(torch.distributions.Wishart, TorchDistribution):
         scale_tril: Tensor | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        super().__init__(df, covariance_matrix, precision_matrix, scale_tril, validate_args=False)
-        finish(self, validate_args)
-        self._dist_chi2._validate_args = False
+        name, matrix = one_matrix(covariance_matrix, precision_matrix, scale_tril)
+        event = matrix.shape[-2:]
+        freedom = df if isinstance(df, Tensor) else torch.scalar_tensor(df, dtype=matrix.dtype)
+        batch = torch.broadcast_shapes(matrix.shape[:-2], freedom.shape)
+        state = self.__dict__
+        state["df"] = freedom.expand(batch)
+        state[name] = matrix.expand(batch + event)
+        state["_event_shape"] = event
+        TorchDistribution.__init__(self, batch, event, validate_args)
+        state["_unbroadcasted_scale_tril"] = factor_of(name, matrix)
+
+    @property
+    def arg_constraints(self) -> dict[str, Any]:
+        return {
+            "df": constraints.greater_than(self._event_shape[-1] - 1),
+            "covariance_matrix": constraints.positive_definite,
+            "precision_matrix": constraints.positive_definite,
+            "scale_tril": constraints.lower_cholesky,
+        }
+
+    def rsample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
+        # Bartlett's decomposition: chi variables on the diagonal, Gaussian ones below.
+        df, shape = self.df, self._extended_shape(sample_shape)
+        degrees = df.unsqueeze(-1) - torch.arange(shape[-1], dtype=df.dtype, device=df.device)
+        noise = torch.empty(shape, dtype=df.dtype, device=df.device).normal_().tril(-1)
+        chi = (2.0 * torch._standard_gamma(0.5 * degrees.expand(shape[:-1]))).sqrt()
+        factor = self._unbroadcasted_scale_tril @ (noise + torch.diag_embed(chi))
+        return factor @ factor.mT
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:

@@ -13,6 +13,7 @@ from torch.distributions.utils import lazy_property
 from ..errors import message
 from .parameters import Parameter, one, table
 from .torch_distribution import TorchDistribution, carrying, expand_parameters, finish
+from .validation import check_parameter
 
 _EMPTY = torch.Size()
 
@@ -39,6 +40,39 @@ def log_determinant(scale_tril: Tensor) -> Tensor:
     return scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
+def one_matrix(
+    covariance_matrix: Tensor | None, precision_matrix: Tensor | None, scale_tril: Tensor | None
+) -> tuple[str, Tensor]:
+    """Return the name and value of the one matrix that is given.
+
+    :raises ValueError: if none or several are given, or it has less than two dims.
+    """
+    matrices = {
+        "covariance_matrix": covariance_matrix,
+        "precision_matrix": precision_matrix,
+        "scale_tril": scale_tril,
+    }
+    given = [(name, matrix) for name, matrix in matrices.items() if matrix is not None]
+    if len(given) != 1:
+        raise ValueError(
+            message(
+                "Exactly one of covariance_matrix or precision_matrix or scale_tril may be specified.",
+                actual=[name for name, _ in given] or "none",
+            )
+        )
+    name, matrix = given[0]
+    if matrix.dim() < 2:
+        raise ValueError(f"{name} must be at least two-dimensional, with optional leading batch dimensions")
+    return name, matrix
+
+
+def factor_of(name: str, matrix: Tensor) -> Tensor:
+    """Return the Cholesky factor of the covariance that one of the three matrices stands for."""
+    if name == "scale_tril":
+        return matrix
+    return torch.linalg.cholesky(matrix) if name == "covariance_matrix" else cholesky_of_inverse(matrix)
+
+
 class MultivariateNormal(torch.distributions.MultivariateNormal, TorchDistribution):
     """The Gaussian on vectors, by ``covariance_matrix``, ``precision_matrix`` or Cholesky ``scale_tril``.
 
@@ -59,27 +93,7 @@ class MultivariateNormal(torch.distributions.MultivariateNormal, TorchDistributi
     ) -> None:
         if loc.dim() < 1:
             raise ValueError("loc must be at least one-dimensional.")
-        given = [
-            (name, matrix)
-            for name, matrix in (
-                ("covariance_matrix", covariance_matrix),
-                ("precision_matrix", precision_matrix),
-                ("scale_tril", scale_tril),
-            )
-            if matrix is not None
-        ]
-        if len(given) != 1:
-            raise ValueError(
-                message(
-                    "Exactly one of covariance_matrix or precision_matrix or scale_tril may be specified.",
-                    actual=[name for name, _ in given] or "none",
-                )
-            )
-        name, matrix = given[0]
-        if matrix.dim() < 2:
-            raise ValueError(
-                f"{name} must be at least two-dimensional, with optional leading batch dimensions"
-            )
+        name, matrix = one_matrix(covariance_matrix, precision_matrix, scale_tril)
         batch = matrix.shape[:-2]
         if batch != loc.shape[:-1]:
             batch = torch.broadcast_shapes(batch, loc.shape[:-1])
@@ -88,12 +102,7 @@ class MultivariateNormal(torch.distributions.MultivariateNormal, TorchDistributi
         state[name] = matrix if matrix.shape[:-2] == batch else matrix.expand(batch + matrix.shape[-2:])
         state["loc"] = loc if loc.shape[:-1] == batch else loc.expand(batch + event)
         TorchDistribution.__init__(self, batch, event, validate_args)
-        if name == "scale_tril":
-            state["_unbroadcasted_scale_tril"] = matrix
-        elif name == "covariance_matrix":
-            state["_unbroadcasted_scale_tril"] = torch.linalg.cholesky(matrix)
-        else:
-            state["_unbroadcasted_scale_tril"] = cholesky_of_inverse(matrix)
+        state["_unbroadcasted_scale_tril"] = factor_of(name, matrix)
 
     def rsample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
         shape = self._extended_shape(sample_shape)
@@ -124,6 +133,10 @@ class LowRankMultivariateNormal(torch.distributions.LowRankMultivariateNormal, T
     def __init__(
         self, loc: Tensor, cov_factor: Tensor, cov_diag: Tensor, validate_args: bool | None = None
     ) -> None:
+        if self._validate_args if validate_args is None else validate_args:
+            # torch factorises before it checks.
+            positive = self.arg_constraints["cov_diag"]
+            check_parameter("LowRankMultivariateNormal", "cov_diag", positive, cov_diag)
         super().__init__(loc, cov_factor, cov_diag, validate_args=False)
         finish(self, validate_args)
 

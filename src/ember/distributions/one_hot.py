@@ -6,11 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
-from .discrete import Categorical, along_new_dim, draw_index
-from .parameters import Parameter, one, table
-from .torch_distribution import TorchDistribution, carrying, finish
+from .discrete import Categorical, along_new_dim, categorical_of, draw_index
+from .torch_distribution import TorchDistribution, carrying
 
 _EMPTY = torch.Size()
 
@@ -27,9 +25,7 @@ class OneHotCategorical(torch.distributions.OneHotCategorical, TorchDistribution
         logits: Tensor | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        self._categorical = categorical = Categorical(probs, logits, validate_args)
-        if validate_args is not None:
-            self._validate_args = validate_args
+        self._categorical = categorical = categorical_of(self, probs, logits, validate_args)
         self._batch_shape = categorical._batch_shape
         self._event_shape = categorical._param.shape[-1:]
 
@@ -81,9 +77,7 @@ class Multinomial(torch.distributions.Multinomial, TorchDistribution):
         if not isinstance(total_count, int):
             raise NotImplementedError("inhomogeneous total_count is not supported")
         self.total_count = total_count
-        self._categorical = Categorical(probs, logits, validate_args)
-        if validate_args is not None:
-            self._validate_args = validate_args
+        self._categorical = categorical_of(self, probs, logits, validate_args)
         self._batch_shape = self._categorical._batch_shape
         self._event_shape = self._categorical._param.shape[-1:]
 
@@ -99,36 +93,3 @@ class Multinomial(torch.distributions.Multinomial, TorchDistribution):
             self._validate_sample(value)
         powers = torch.where(value == 0, 0.0, value * self._categorical.logits)
         return (powers - (value + 1.0).lgamma()).sum(-1) + (value.sum(-1) + 1.0).lgamma()
-
-
-class RelaxedBernoulli(torch.distributions.RelaxedBernoulli, TorchDistribution):
-    """A differentiable relaxation of a binary variable, on the unit interval (Maddison et al. 2017)."""
-
-    expand = carrying(torch.distributions.RelaxedBernoulli.expand)
-    arg_constraints = table(probs=constraints.unit_interval, logits=constraints.real)
-
-    def __init__(
-        self,
-        temperature: Parameter,
-        probs: Parameter | None = None,
-        logits: Parameter | None = None,
-        validate_args: bool | None = None,
-    ) -> None:
-        super().__init__(one(temperature), probs, logits, validate_args=False)
-        finish(self, validate_args)
-
-
-class RelaxedBernoulliStraightThrough(RelaxedBernoulli):
-    """A binary draw going forward, the relaxed draw's gradient going back.
-
-    ``log_prob`` of a draw is the relaxed density at the relaxed draw.
-    """
-
-    def rsample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
-        soft = super().rsample(sample_shape)
-        value = soft.round() + (soft - soft.detach())
-        value._ember_relaxed = soft  # type: ignore[attr-defined]
-        return value
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        return super().log_prob(getattr(value, "_ember_relaxed", value))

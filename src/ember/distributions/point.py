@@ -11,7 +11,7 @@ from torch.distributions import constraints
 
 from .. import settings
 from ..errors import message
-from .parameters import one
+from .parameters import one, table
 from .shapes import broadcast_shape
 from .torch_distribution import TorchDistribution, expand_parameters
 from .validation import check_parameters
@@ -29,7 +29,7 @@ class Delta(TorchDistribution):
     """
 
     has_rsample = True
-    arg_constraints = {"v": constraints.dependent, "log_density": constraints.real}
+    arg_constraints = table(v=constraints.dependent, log_density=constraints.real)
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Delta(TorchDistribution):
             raise ValueError(
                 message(
                     "Expected log_density of Delta to have the batch shape of v.",
-                    expected=f"shape {tuple(shape[:split])} (v has shape {tuple(shape)}, event_dim {event_dim})",
+                    expected=f"shape {tuple(shape[:split])}: v has {tuple(shape)}, event_dim {event_dim}",
                     actual=f"shape {tuple(log_density.shape)}",
                     fix="set event_dim, or expand log_density",
                 )
@@ -124,9 +124,9 @@ class Unit(TorchDistribution):
     :param has_rsample: whether the factor counts as pathwise; if given it is an instance attribute.
     """
 
-    arg_constraints = {"log_factor": constraints.real}
+    arg_constraints = table(log_factor=constraints.real)
     support = constraints.independent(constraints.real, 1)
-    parameter_dims = {"log_factor": 0}
+    parameter_dims = table(log_factor=0)
     expand = expand_parameters
 
     def __init__(

@@ -113,8 +113,7 @@ class InverseGamma(torch.distributions.InverseGamma, TorchDistribution):
         if sample_shape:
             concentration = concentration.expand(torch.Size(sample_shape) + self._batch_shape)
         noise = torch._standard_gamma(concentration)
-        noise.detach().clamp_(min=torch.finfo(noise.dtype).tiny)
-        return self.rate / noise
+        return self.rate / noise.clamp(min=torch.finfo(noise.dtype).tiny)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:

@@ -58,38 +58,3 @@ class LogisticNormal(torch.distributions.LogisticNormal, TorchDistribution):
     def __init__(self, loc: Parameter, scale: Parameter, validate_args: bool | None = None) -> None:
         super().__init__(*pair(loc, scale), validate_args=False)
         finish(self, validate_args)
-
-
-class RelaxedOneHotCategorical(torch.distributions.RelaxedOneHotCategorical, TorchDistribution):
-    """The Concrete distribution: a differentiable relaxation of a one-hot vector (Maddison et al. 2017)."""
-
-    expand = carrying(torch.distributions.RelaxedOneHotCategorical.expand)
-    has_rsample = OwnOrBase()
-
-    def __init__(
-        self,
-        temperature: Tensor | float,
-        probs: Tensor | None = None,
-        logits: Tensor | None = None,
-        validate_args: bool | None = None,
-    ) -> None:
-        super().__init__(temperature, probs, logits, validate_args=False)
-        finish(self, validate_args)
-
-
-class RelaxedOneHotCategoricalStraightThrough(RelaxedOneHotCategorical):
-    """A one-hot draw going forward, the relaxed draw's gradient going back.
-
-    ``log_prob`` of a draw is the relaxed density at the relaxed draw.
-    """
-
-    def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
-        soft = super().rsample(sample_shape)
-        index = soft.argmax(-1, keepdim=True)
-        hard = torch.zeros_like(soft).scatter(-1, index, 1.0)
-        value = hard + (soft - soft.detach())
-        value._ember_relaxed = soft  # type: ignore[attr-defined]
-        return value
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        return super().log_prob(getattr(value, "_ember_relaxed", value))

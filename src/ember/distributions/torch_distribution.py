@@ -84,10 +84,7 @@ class TorchDistributionMixin(Distribution):
         dims = dict(getattr(cls, "parameter_dims", {}))
         if isinstance(declared, dict):
             dims.update({n: c.event_dim for n, c in declared.items() if not constraints.is_dependent(c)})
-        support = getattr(cls, "support", None)
-        event_dim = (
-            getattr(support, "event_dim", None) if isinstance(support, constraints.Constraint) else None
-        )
+        event_dim = _static_event_dim(getattr(cls, "support", None))
         if event_dim is None or not set(arg_shapes) <= set(dims):
             raise NotImplementedError(
                 message(
@@ -202,7 +199,11 @@ def carrying(expand: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap torch's own ``expand`` so that the choices of ``has_rsample`` and validation are kept."""
 
     def expand_and_carry(self: Any, batch_shape: Sequence[int], _instance: Any = None) -> Any:
-        new = expand(self, torch.Size(batch_shape), _instance)
+        family = type(self)
+        if _instance is None and family.__init__ is not _constructor_of_expand(family):
+            return expand_lazily(self, batch_shape)
+        new = object.__new__(family) if _instance is None else _instance
+        new = expand(self, torch.Size(batch_shape), new)
         for name in ("has_rsample", "_validate_args"):
             if name in self.__dict__:
                 new.__dict__[name] = self.__dict__[name]
@@ -246,9 +247,17 @@ _constructors: dict[type, Any] = {}
 
 
 def _constructor_of_expand(family: type) -> Any:
-    """Return the constructor of the class that declares ``parameter_dims``."""
+    """Return the constructor of the class that defines ``expand``."""
     constructor = _constructors.get(family)
     if constructor is None:
-        declares = next(each for each in family.__mro__ if "parameter_dims" in each.__dict__)
+        declares = next(each for each in family.__mro__ if "expand" in each.__dict__)
         constructor = _constructors[family] = declares.__init__  # type: ignore[misc]
     return constructor
+
+
+def _static_event_dim(support: Any) -> int | None:
+    """Return the event dim of a class's support, or None if only an instance knows it."""
+    try:
+        return support.event_dim
+    except (AttributeError, NotImplementedError):
+        return None

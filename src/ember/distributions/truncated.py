@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.special import log_ndtr, ndtri
 
+from .constraints import extended_interval
 from .noise import open_uniform
 from .parameters import Parameter, several, table
 from .torch_distribution import TorchDistribution, expand_parameters
@@ -55,7 +56,7 @@ class TruncatedNormal(TorchDistribution):
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
     def support(self) -> Any:
-        return constraints.interval(self.low, self.high)
+        return extended_interval(self.low, self.high)
 
     def _bounds(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the standardised bounds, and where they are finite; infinite ones are replaced.

@@ -70,17 +70,22 @@ def check_parameters(distribution: Any) -> None:
             if isinstance(getattr(family, name, None), lazy_property):
                 continue
             value = getattr(distribution, name)
-        if isinstance(value, Tensor) and not satisfied(constraint, value):
-            raise ValueError(
-                message(
-                    f"Expected parameter {name} ({type(value).__name__} of shape {tuple(value.shape)}) of "
-                    f"distribution {family.__name__} to satisfy the constraint {constraint!r}, "
-                    "but found invalid values.",
-                    expected=f"{name} in {constraint!r}",
-                    actual=excerpt(constraint, value),
-                    fix=f"map {name} into its constraint, e.g. with transform_to(constraint)",
-                )
+        check_parameter(family.__name__, name, constraint, value)
+
+
+def check_parameter(family: str, name: str, constraint: Any, value: Any) -> None:
+    """Raise ValueError if the tensor ``value`` of parameter ``name`` breaks ``constraint``."""
+    if isinstance(value, Tensor) and not satisfied(constraint, value):
+        raise ValueError(
+            message(
+                f"Expected parameter {name} ({type(value).__name__} of shape {tuple(value.shape)}) of "
+                f"distribution {family} to satisfy the constraint {constraint!r}, "
+                "but found invalid values.",
+                expected=f"{name} in {constraint!r}",
+                actual=excerpt(constraint, value),
+                fix=f"map {name} into its constraint, e.g. with transform_to(constraint)",
             )
+        )
 
 
 def check_sample(distribution: Any, value: Any) -> None:

@@ -7,7 +7,7 @@ from torch.distributions.transforms import *  # noqa: F403
 from torch.distributions.transforms import SoftplusTransform
 from torch.distributions.transforms import __all__ as _torch_names
 
-from .elementwise import ELUTransform, LeakyReLUTransform, PositivePowerTransform
+from .elementwise import ELUTransform, ExtendedIntervalTransform, LeakyReLUTransform, PositivePowerTransform
 from .matrices import (
     CholeskyTransform,
     CorrCholeskyTransform,
@@ -18,7 +18,7 @@ from .matrices import (
     VectorToLowerCholeskyTransform,
 )
 from .orthogonal import DiscreteCosineTransform, HaarTransform, Permute
-from .vectors import Normalize, OrderedTransform, SimplexToOrderedTransform
+from .vectors import Normalize, OrderedTransform, SimplexToOrderedTransform, StackTransform
 
 __all__ = [
     *_torch_names,
@@ -27,6 +27,7 @@ __all__ = [
     "CorrMatrixCholeskyTransform",
     "DiscreteCosineTransform",
     "ELUTransform",
+    "ExtendedIntervalTransform",
     "HaarTransform",
     "LeakyReLUTransform",
     "LowerCholeskyAffine",
@@ -37,6 +38,7 @@ __all__ = [
     "SimplexToOrderedTransform",
     "SoftplusLowerCholeskyTransform",
     "SoftplusTransform",
+    "StackTransform",
     "UnitLowerCholeskyTransform",
     "VectorToLowerCholeskyTransform",
     "biject_to",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributions.transforms import Transform
-from torch.nn.functional import elu, leaky_relu
+from torch.nn.functional import elu, leaky_relu, logsigmoid
 
 from .. import constraints
 
@@ -58,6 +58,60 @@ class LeakyReLUTransform(Transform):
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         slope = torch.full_like(x, 0.01).log()
         return torch.where(x >= 0, torch.zeros_like(x), slope)
+
+
+class ExtendedIntervalTransform(Transform):
+    """A free number to one between bounds, any of which may be infinite.
+
+    Logistic between two finite bounds, exponential from a single one, the identity without any; chosen
+    entry by entry, with operations that do not depend on which bounds are infinite.
+    """
+
+    domain = constraints.real
+    bijective = True
+
+    def __init__(self, low: Tensor, high: Tensor, cache_size: int = 0) -> None:
+        super().__init__(cache_size=cache_size)
+        self.low, self.high = torch.broadcast_tensors(torch.as_tensor(low), torch.as_tensor(high))
+        self._has_low, self._has_high = self.low > -torch.inf, self.high < torch.inf
+        self._both = self._has_low & self._has_high
+        # Finite stand-ins keep infinities out of values and gradients that are not used.
+        self._from = torch.where(self._has_low, self.low, 0.0)
+        self._to = torch.where(self._has_high, self.high, self._from.detach() + 1.0)
+        self._width = torch.where(self._both, self._to - self._from, 1.0)
+
+    @constraints.dependent_property(is_discrete=False, event_dim=0)
+    def codomain(self) -> Any:
+        return constraints.extended_interval(self.low, self.high)
+
+    def with_cache(self, cache_size: int = 1) -> ExtendedIntervalTransform:
+        if self._cache_size == cache_size:
+            return self
+        return ExtendedIntervalTransform(self.low, self.high, cache_size)
+
+    def _call(self, x: Tensor) -> Tensor:
+        one_sided = torch.where(self._both, 0.0, x).exp()
+        between = self._from + self._width * torch.sigmoid(x)
+        single = torch.where(self._has_low, self._from + one_sided, self._to - one_sided)
+        single = torch.where(self._has_low | self._has_high, single, x)
+        return torch.where(self._both, between, single)
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        inside = torch.where(self._both, (y - self._from) / self._width, 0.5)
+        distance = torch.where(self._has_low, y - self._from, self._to - y)
+        single = torch.where(self._has_low | self._has_high, distance, 1.0).log()
+        single = torch.where(self._has_low | self._has_high, single, y)
+        return torch.where(self._both, torch.logit(inside), single)
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        between = self._width.log() + logsigmoid(x) + logsigmoid(-x)
+        single = torch.where(self._has_low | self._has_high, x, 0.0)
+        return torch.where(self._both, between, single)
+
+    def forward_shape(self, shape: Any) -> torch.Size:
+        return torch.broadcast_shapes(shape, self.low.shape)
+
+    inverse_shape = forward_shape
 
 
 class PositivePowerTransform(Transform):

@@ -24,7 +24,7 @@ def fill_lower(vector: Tensor, size: int, diagonal: int = 0) -> Tensor:
     place = torch.full((size * size,), vector.shape[-1], dtype=torch.long, device=vector.device)
     place = place.scatter(0, rows * size + columns, torch.arange(len(rows), device=vector.device))
     padded = torch.nn.functional.pad(vector, (0, 1))
-    return padded.index_select(-1, place).reshape(vector.shape[:-1] + (size, size))
+    return padded.index_select(-1, place).reshape((*vector.shape[:-1], size, size))
 
 
 def read_lower(matrix: Tensor, diagonal: int = 0) -> Tensor:

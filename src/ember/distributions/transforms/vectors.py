@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions.transforms import StackTransform as _TorchStackTransform
 from torch.distributions.transforms import Transform
 from torch.nn.functional import logsigmoid
 
 from .. import constraints
+from ..shapes import sum_rightmost
 
 
 class OrderedTransform(Transform):
@@ -46,9 +48,14 @@ class SimplexToOrderedTransform(Transform):
     codomain = constraints.ordered_vector
     bijective = True
 
-    def __init__(self, anchor_point: Any = None) -> None:
-        super().__init__()
+    def __init__(self, anchor_point: Any = None, cache_size: int = 0) -> None:
+        super().__init__(cache_size=cache_size)
         self.anchor_point = torch.as_tensor(0.0 if anchor_point is None else anchor_point)
+
+    def with_cache(self, cache_size: int = 1) -> SimplexToOrderedTransform:
+        if self._cache_size == cache_size:
+            return self
+        return SimplexToOrderedTransform(self.anchor_point, cache_size)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SimplexToOrderedTransform) and bool(
@@ -76,6 +83,23 @@ class SimplexToOrderedTransform(Transform):
 
     def inverse_shape(self, shape: Any) -> torch.Size:
         return torch.Size((*shape[:-1], shape[-1] + 1))
+
+
+class StackTransform(_TorchStackTransform):
+    """Different transforms for the slices along a dim, with the log determinants of an event added up.
+
+    torch leaves them apart even where its domain counts the stacked dim as an event dim.
+    """
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        inner = max(transform.domain.event_dim for transform in self.transforms)
+        if self.dim != -1 - inner:
+            return super().log_abs_det_jacobian(x, y)
+        total: Any = 0.0
+        for xs, ys, transform in zip(self._slice(x), self._slice(y), self.transforms, strict=True):
+            part = transform.log_abs_det_jacobian(xs, ys)
+            total = total + sum_rightmost(part, inner - transform.domain.event_dim)
+        return total
 
 
 class Normalize(Transform):

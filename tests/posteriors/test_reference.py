@@ -1,4 +1,4 @@
-"""Sample posteriordb's posteriors and compare means, sds, R-hat and ESS with the reference, as its users judge them."""
+"""Sample posteriordb's posteriors and compare means, sds, R-hat and ESS with the reference."""
 
 import pytest
 import torch
@@ -9,8 +9,8 @@ import ember
 from ember.infer import MCMC, NUTS
 from ember.model.density import Density
 
-# What the default would take too long for while gradients are eager: a dense metric where parameters are almost
-# perfectly correlated, and fewer draws where a gradient is thousands of operations.
+# Eagerly the default takes too long for these: a dense metric where parameters are almost perfectly
+# correlated, and fewer draws where a gradient is thousands of operations.
 DENSE = {"kilpisjarvi_mod-kilpisjarvi", "earnings-logearn_interaction_z", "mesquite-logmesquite_logvash"}
 DRAWS = {"hmm_example-hmm_example": 300, "one_comp_mm_elim_abs-one_comp_mm_elim_abs": 200}
 
@@ -21,7 +21,7 @@ def test_dimension_and_gradient(name):
     density = Density(model, kwargs=arguments, seed=0)
     assert density.size == reference(name)["dimension"]
     z = 0.1 * torch.sin(torch.arange(density.size, dtype=torch.float64))
-    value, gradient = density(z)
+    _, gradient = density(z)
     direction = torch.cos(torch.arange(density.size, dtype=torch.float64))
     step = 1e-5
     slope = (density(z + step * direction)[0] - density(z - step * direction)[0]) / (2 * step)

@@ -150,7 +150,7 @@ class BoundHandler:
         name = getattr(self, "__qualname__", "")
         if getattr(module, name, None) is self:
             return name
-        return BoundHandler, (self.handler, self.fn)
+        return type(self), (self.handler, self.fn)
 
 
 def handler(cls: type[Messenger], name: str) -> Callable[..., Any]:

@@ -2,66 +2,76 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+
+class _Row(NamedTuple):
+    """A label with the sizes on both sides of the bar; without a bar if ``event`` is None."""
+
+    label: str
+    batch: list[str]
+    event: list[str] | None = None
 
 
 def format_shapes(nodes: dict[str, Any], title: str = "Trace Shapes:", last_site: str | None = None) -> str:
-    """Return a table with a row for each distribution, value and log probability.
+    """Return a table with a row for each param, distribution, value and log probability.
 
-    Batch and event shapes stand on the two sides of a bar: ``name dist  10 3 | 2``.
+    Batch and event shapes stand on the two sides of a bar: ``name dist 10 3 | 2``.
+
+    :param last_site: name of the last site to print; by default all are.
     """
     if not nodes:
         return title
-    rows: list[list[str | None]] = [[title]]
-    rows.append(["Param Sites:"])
+    params, samples = [], []
     for name, site in nodes.items():
         if site["type"] == "param":
-            rows.append([name, None, *map(str, site["value"].shape)])
+            params.append(_Row(name, _sizes(site["value"].shape)))
+        elif site["type"] == "sample":
+            samples.extend(_sample_rows(name, site))
         if name == last_site:
             break
-    rows.append(["Sample Sites:"])
-    for name, site in nodes.items():
-        if site["type"] == "sample":
-            rows.extend(_sample_rows(name, site))
-        if name == last_site:
-            break
-    return _align(rows)
+    return _align([_Row(title, []), _Row("Param Sites:", []), *params, _Row("Sample Sites:", []), *samples])
 
 
-def _sample_rows(name: str, site: Any) -> list[list[str | None]]:
-    event_shape = tuple(getattr(site["fn"], "event_shape", ()))
-    batch_shape = tuple(getattr(site["fn"], "batch_shape", ()))
-    rows: list[list[str | None]] = []
-    rows.append([f"{name} dist", None, *map(str, batch_shape), "|", *map(str, event_shape)])
-    value_shape = tuple(getattr(site["value"], "shape", ()))
+def _sample_rows(name: str, site: Any) -> list[_Row]:
+    event_shape = getattr(site["fn"], "event_shape", ())
+    batch_shape = getattr(site["fn"], "batch_shape", ())
+    value_shape = getattr(site["value"], "shape", ())
     split = max(0, len(value_shape) - len(event_shape))
-    rows.append(["value", None, *map(str, value_shape[:split]), "|", *map(str, value_shape[split:])])
+    rows = [
+        _Row(f"{name} dist", _sizes(batch_shape), _sizes(event_shape)),
+        _Row("value", _sizes(value_shape[:split]), _sizes(value_shape[split:])),
+    ]
     if "log_prob" in site:
-        rows.append(["log_prob", None, *map(str, site["log_prob"].shape), "|"])
+        rows.append(_Row("log_prob", _sizes(site["log_prob"].shape), []))
     return rows
 
 
-def _align(rows: list[list[str | None]]) -> str:
-    """Right-align the cells; batch shapes end at the bar and event shapes begin there."""
-    tables = [_split(row) for row in rows]
-    head = max((len(label) for label, _, _ in tables if label is not None), default=0)
-    left = max((len(batch) for _, batch, _ in tables), default=0)
-    right = max((len(event or []) for _, _, event in tables), default=0)
-    width = max((len(cell) for _, batch, event in tables for cell in [*batch, *(event or [])]), default=1)
+def _sizes(shape: Sequence[int]) -> list[str]:
+    return [str(size) for size in shape]
+
+
+def _align(rows: list[_Row]) -> str:
+    """Right-align the cells by column; batch shapes end at the bar and event shapes begin there."""
+    left = max(len(row.batch) for row in rows)
+    rows = [row._replace(batch=[""] * (left - len(row.batch)) + row.batch) for row in rows]
+    head = max(len(row.label) for row in rows)
+    batch_widths = _widths([row.batch for row in rows])
+    event_widths = _widths([row.event or [] for row in rows])
     lines = []
-    for label, batch, event in tables:
-        text = (label or "").rjust(head)
-        cells = [""] * (left - len(batch)) + batch
-        text += "".join(" " + cell.rjust(width) for cell in cells)
-        if event is not None:
-            text += " |" + "".join(" " + cell.rjust(width) for cell in event + [""] * (right - len(event)))
-        lines.append(text.rstrip())
+    for row in rows:
+        cells = [row.label.rjust(head), *_justified(row.batch, batch_widths)]
+        if row.event is not None:
+            cells += ["|", *_justified(row.event, event_widths)]
+        lines.append(" ".join(cells).rstrip())
     return "\n".join(lines)
 
 
-def _split(row: list[str | None]) -> tuple[str | None, list[str], list[str] | None]:
-    label, cells = row[0], [cell for cell in row[1:] if cell is not None]
-    if "|" in cells:
-        bar = cells.index("|")
-        return label, cells[:bar], cells[bar + 1 :]
-    return label, cells, None
+def _widths(rows: list[list[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+
+
+def _justified(cells: list[str], widths: list[int]) -> list[str]:
+    return [cell.rjust(width) for cell, width in zip(cells, widths, strict=False)]

@@ -59,7 +59,9 @@ class BetaBinomial(TorchDistribution):
         return constraints.integer_interval(0, self.total_count)
 
     def sample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
-        probs = Beta(self.concentration1, self.concentration0, validate_args=False).sample(sample_shape)
+        probs = Beta(self.concentration1, self.concentration0, validate_args=False).sample(
+            torch.Size(sample_shape)
+        )
         return Binomial(self.total_count, probs, validate_args=False).sample()
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -109,7 +111,7 @@ class GammaPoisson(TorchDistribution):
         TorchDistribution.__init__(self, self.rate.shape, _EMPTY, validate_args)
 
     def sample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
-        rate = Gamma(self.concentration, self.rate, validate_args=False).sample(sample_shape)
+        rate = Gamma(self.concentration, self.rate, validate_args=False).sample(torch.Size(sample_shape))
         return Poisson(rate, validate_args=False).sample()
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -169,7 +171,7 @@ class DirichletMultinomial(TorchDistribution):
         total = int(self.total_count.max())
         if not bool(self.total_count.min() == total):
             raise NotImplementedError("Inhomogeneous total count not supported by `sample`.")
-        probs = Dirichlet(self.concentration, validate_args=False).sample(sample_shape)
+        probs = Dirichlet(self.concentration, validate_args=False).sample(torch.Size(sample_shape))
         return Multinomial(total, probs, validate_args=False).sample()
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 from .constraints import integer
 from .discrete import along_new_dim, either
 from .parameters import ONE, Parameter, one, pair, table
-from .torch_distribution import TorchDistribution, expand_parameters, finish
+from .torch_distribution import TorchDistribution, expand_parameters
 
 _EMPTY = torch.Size()
 
@@ -131,11 +131,11 @@ class Geometric(torch.distributions.Geometric, TorchDistribution):
         TorchDistribution.__init__(self, value.shape, _EMPTY, validate_args)
 
     @lazy_property
-    def probs(self) -> Tensor:  # type: ignore[override]
+    def probs(self) -> Tensor:
         return logits_to_probs(self.logits, is_binary=True)
 
     @lazy_property
-    def logits(self) -> Tensor:  # type: ignore[override]
+    def logits(self) -> Tensor:
         return probs_to_logits(self.probs, is_binary=True)
 
     def sample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
@@ -164,8 +164,11 @@ class NegativeBinomial(torch.distributions.NegativeBinomial, TorchDistribution):
         logits: Parameter | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        super().__init__(total_count, probs, logits, validate_args=False)
-        finish(self, validate_args)
+        name, value = either("NegativeBinomial", probs, logits)
+        state = self.__dict__
+        state["total_count"], value = pair(total_count, value)
+        state[name] = state["_param"] = value
+        TorchDistribution.__init__(self, value.shape, _EMPTY, validate_args)
 
     def sample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
         with torch.no_grad():

@@ -22,6 +22,8 @@ class ExpandedDistribution(TorchDistribution):
     :param batch_shape: a shape that ``base_dist.batch_shape`` broadcasts to.
     """
 
+    base_dist: Any
+    _stretched: tuple[tuple[int, int], ...]
     arg_constraints: dict[str, Any] = table()
 
     def __init__(self, base_dist: Any, batch_shape: Sequence[int] = torch.Size()) -> None:
@@ -49,7 +51,7 @@ class ExpandedDistribution(TorchDistribution):
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
-        return self.__dict__.get("has_rsample", self.base_dist.has_rsample)
+        return bool(self.__dict__.get("has_rsample", self.base_dist.has_rsample))
 
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]

@@ -46,7 +46,7 @@ class Independent(torch.distributions.Independent, TorchDistribution):
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
-        return self.__dict__.get("has_rsample", self.base_dist.has_rsample)
+        return bool(self.__dict__.get("has_rsample", self.base_dist.has_rsample))
 
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]
@@ -58,7 +58,7 @@ class Independent(torch.distributions.Independent, TorchDistribution):
         return constraints.independent(self.base_dist.support, n) if n else self.base_dist.support
 
     @property
-    def arg_constraints(self) -> dict[str, Any]:
+    def arg_constraints(self) -> dict[str, Any]:  # type: ignore[override]
         return {}
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:

@@ -25,8 +25,9 @@ def _kl_delta(p: Delta, q: Any) -> Tensor:
 @register_kl(MaskedDistribution, MaskedDistribution)
 def _kl_masked(p: MaskedDistribution, q: MaskedDistribution) -> Tensor:
     """Divergence where both masks hold, zero elsewhere."""
+    mask: bool | Tensor
     if isinstance(p._mask, bool) and isinstance(q._mask, bool):
-        mask: bool | Tensor = p._mask and q._mask
+        mask = p._mask and q._mask
     else:
         mask = torch.as_tensor(p._mask) & torch.as_tensor(q._mask)
     return scale_and_mask(kl_divergence(p.base_dist, q.base_dist), mask=mask)

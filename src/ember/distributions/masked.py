@@ -24,6 +24,8 @@ class MaskedDistribution(TorchDistribution):
     :raises ValueError: for a mask of another type or shape.
     """
 
+    base_dist: Any
+    _mask: bool | Tensor
     arg_constraints: dict[str, Any] = table()
 
     def __init__(self, base_dist: Any, mask: bool | Tensor) -> None:
@@ -52,7 +54,7 @@ class MaskedDistribution(TorchDistribution):
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
-        return self.__dict__.get("has_rsample", self.base_dist.has_rsample)
+        return bool(self.__dict__.get("has_rsample", self.base_dist.has_rsample))
 
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]

@@ -1,5 +1,8 @@
 """Define families on correlation and covariance matrices."""
 
+# mypy: disable-error-code="override"
+# Properties stand where torch keeps composite instances.
+
 from __future__ import annotations
 
 import math
@@ -46,7 +49,7 @@ class LKJCholesky(torch.distributions.LKJCholesky, TorchDistribution):
 
     def sample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
         with torch.no_grad():
-            square = self._beta.sample(sample_shape)
+            square = self._beta.sample(torch.Size(sample_shape))
             noise = square.new_empty((*square.shape, self.dim - 1)).normal_().tril()
             rows = noise / noise.norm(dim=-1, keepdim=True) * square.sqrt().unsqueeze(-1)
             below = torch.nn.functional.pad(rows, (0, 1, 1, 0))

@@ -80,7 +80,7 @@ class MaskedMixture(TorchDistribution):
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
         both = self.component0.has_rsample and self.component1.has_rsample
-        return self.__dict__.get("has_rsample", both)
+        return bool(self.__dict__.get("has_rsample", both))
 
     @constraints.dependent_property
     def support(self) -> Any:
@@ -114,12 +114,11 @@ class MaskedMixture(TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         mask = self._spread()
-        densities = []
-        for component, chosen in ((self.component1, mask), (self.component0, ~mask)):
-            # A value meant for the other component may lie outside of this one's support.
-            inside = component.sample().detach()
-            densities.append(component.log_prob(torch.where(chosen, value, inside)))
-        return torch.where(self.mask_, *densities)
+        # A value meant for one component may lie outside of the other's support.
+        inside1, inside0 = self.component1.sample(), self.component0.sample()
+        density1 = self.component1.log_prob(torch.where(mask, value, inside1))
+        density0 = self.component0.log_prob(torch.where(mask, inside0, value))
+        return torch.where(self.mask_, density1, density0)
 
     @property
     def mean(self) -> Tensor:

@@ -24,7 +24,7 @@ def pair(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     """Return two arguments as tensors of one shape; numbers take the dtype and device of the tensor."""
     if isinstance(a, Tensor):
         if isinstance(b, Tensor):
-            return (a, b) if a.shape == b.shape else torch.broadcast_tensors(a, b)  # type: ignore[return-value]
+            return (a, b) if a.shape == b.shape else torch.broadcast_tensors(a, b)
         if isinstance(b, (float, int)):
             b = torch.scalar_tensor(b, dtype=a.dtype, device=a.device)
             return (a, b) if a.dim() == 0 else (a, b.expand(a.shape))

@@ -28,6 +28,8 @@ class Delta(TorchDistribution):
     :raises ValueError: if ``event_dim`` exceeds ``v.dim()`` or ``log_density`` has another shape.
     """
 
+    v: Tensor
+    _log_density: Tensor | float
     has_rsample = True
     arg_constraints = table(v=constraints.dependent, log_density=constraints.real)
 
@@ -124,6 +126,7 @@ class Unit(TorchDistribution):
     :param has_rsample: whether the factor counts as pathwise; if given it is an instance attribute.
     """
 
+    log_factor: Tensor
     arg_constraints = table(log_factor=constraints.real)
     support = constraints.independent(constraints.real, 1)
     parameter_dims = table(log_factor=0)

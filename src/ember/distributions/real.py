@@ -141,7 +141,7 @@ class StudentT(torch.distributions.StudentT, TorchDistribution):
     parameter_dims = table(df=0, loc=0, scale=0)
     expand = expand_parameters
     # torch keeps a chi-squared instance to draw from; a gamma draw needs none.
-    _chi2 = None
+    _chi2 = None  # type: ignore[assignment]
 
     def __init__(
         self,

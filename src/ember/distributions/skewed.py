@@ -127,9 +127,6 @@ class SoftAsymmetricLaplace(TorchDistribution):
     has_rsample = True
     parameter_dims = table(loc=0, scale=0, asymmetry=0, softness=0)
     expand = expand_parameters
-    left_scale = AsymmetricLaplace.left_scale
-    right_scale = AsymmetricLaplace.right_scale
-    mean = AsymmetricLaplace.mean
 
     def __init__(
         self,
@@ -142,6 +139,20 @@ class SoftAsymmetricLaplace(TorchDistribution):
     ) -> None:
         self.loc, self.scale, self.asymmetry, self.softness = several(loc, scale, asymmetry, softness)
         TorchDistribution.__init__(self, self.loc.shape, _EMPTY, validate_args)
+
+    @property
+    def left_scale(self) -> Tensor:
+        """Scale of the left tail."""
+        return self.scale * self.asymmetry
+
+    @property
+    def right_scale(self) -> Tensor:
+        """Scale of the right tail."""
+        return self.scale / self.asymmetry
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc + self.right_scale - self.left_scale
 
     @property
     def soft_scale(self) -> Tensor:

@@ -206,7 +206,7 @@ class FoldedDistribution(TorchDistribution):
     support = constraints.nonnegative
     parameter_dims = table(base_dist=0)
     expand = expand_parameters
-    has_rsample = OwnOrBase()  # type: ignore[assignment]
+    has_rsample = OwnOrBase()
 
     def __init__(self, base_dist: Any, validate_args: bool | None = None) -> None:
         if len(base_dist.event_shape) > 0:

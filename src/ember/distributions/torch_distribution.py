@@ -52,8 +52,8 @@ class TorchDistributionMixin(Distribution):
     def __call__(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
         """Draw ``sample_shape`` values, with gradients to the parameters if ``has_rsample``."""
         if self.has_rsample:
-            return self.rsample(sample_shape)  # type: ignore[attr-defined, no-any-return]
-        return self.sample(sample_shape)  # type: ignore[attr-defined, no-any-return]
+            return self.rsample(sample_shape)  # type: ignore[attr-defined]
+        return self.sample(sample_shape)  # type: ignore[attr-defined]
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -146,7 +146,7 @@ class TorchDistribution(TorchDistributionMixin, torch.distributions.Distribution
     ``sample`` or ``rsample`` and, unless :func:`expand_parameters` does, ``expand``.
     """
 
-    log_prob = torch.distributions.Distribution.log_prob
+    log_prob = torch.distributions.Distribution.log_prob  # type: ignore[assignment]
     enumerate_support = Distribution.enumerate_support
 
     def __init__(

@@ -19,7 +19,7 @@ class TransformedDistribution(torch.distributions.TransformedDistribution, Torch
 
     expand = carrying(torch.distributions.TransformedDistribution.expand)
     arg_constraints: dict[str, Any] = table()
-    has_rsample = OwnOrBase()  # type: ignore[assignment]
+    has_rsample = OwnOrBase()
 
     def __init__(self, base_distribution: Any, transforms: Any, validate_args: bool | None = None) -> None:
         super().__init__(base_distribution, transforms, validate_args=False)

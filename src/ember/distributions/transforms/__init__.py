@@ -21,7 +21,11 @@ from .orthogonal import DiscreteCosineTransform, HaarTransform, Permute
 from .vectors import Normalize, OrderedTransform, SimplexToOrderedTransform, StackTransform
 
 __all__ = [
-    *_torch_names,
+    *(
+        name
+        for name in _torch_names
+        if name not in ("CorrCholeskyTransform", "SoftplusTransform", "StackTransform")
+    ),
     "CholeskyTransform",
     "CorrCholeskyTransform",
     "CorrMatrixCholeskyTransform",

@@ -216,8 +216,8 @@ class CholeskyTransform(_Same):
 class CorrMatrixCholeskyTransform(CholeskyTransform):
     """A correlation matrix to its Cholesky factor."""
 
-    domain = constraints.corr_matrix
-    codomain = constraints.corr_cholesky
+    domain = constraints.corr_matrix  # type: ignore[assignment]
+    codomain = constraints.corr_cholesky  # type: ignore[assignment]
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         n = x.shape[-1]

@@ -93,7 +93,7 @@ class DiscreteCosineTransform(_AlongDim):
         super().__init__(dim, cache_size)
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and (self.dim, self.smooth) == (other.dim, other.smooth)  # type: ignore[attr-defined]
+        return type(self) is type(other) and (self.dim, self.smooth) == (other.dim, other.smooth)
 
     __hash__ = object.__hash__
 
@@ -167,7 +167,7 @@ class HaarTransform(_AlongDim):
         super().__init__(dim, cache_size)
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and (self.dim, self.flip) == (other.dim, other.flip)  # type: ignore[attr-defined]
+        return type(self) is type(other) and (self.dim, self.flip) == (other.dim, other.flip)
 
     __hash__ = object.__hash__
 

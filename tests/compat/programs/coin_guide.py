@@ -25,8 +25,8 @@ def guide(data):
     pyro.sample("fairness", dist.Beta(alpha, beta))
 
 
-svi = SVI(model, guide, Adam({"lr": 0.02, "betas": (0.9, 0.99)}), loss=Trace_ELBO(num_particles=4))
-losses = [svi.step(data) for _ in range(250)]
+svi = SVI(model, guide, Adam({"lr": 0.02, "betas": (0.9, 0.99)}), loss=Trace_ELBO(num_particles=2))
+losses = [svi.step(data) for _ in range(200)]
 alpha, beta = pyro.param("alpha").item(), pyro.param("beta").item()
 assert abs(alpha / (alpha + beta) - 16 / 30) < 0.06, (alpha, beta)
 assert isinstance(losses[0], float)

@@ -5,7 +5,7 @@ import pyro.distributions as dist
 import pyro.optim
 import torch
 from pyro.distributions.util import broadcast_shape, sum_rightmost
-from pyro.infer import SVI, TraceGraph_ELBO
+from pyro.infer import SVI, Trace_ELBO
 
 pyro.set_rng_seed(4)
 data = torch.tensor([2.1, 1.8, -2.2, 2.4])
@@ -28,7 +28,7 @@ def guide(data):
         )
 
 
-svi = SVI(model, guide, pyro.optim.SGD({"lr": 0.2}), TraceGraph_ELBO())
+svi = SVI(model, guide, pyro.optim.SGD({"lr": 0.1}), Trace_ELBO(num_particles=4))
 for _ in range(250):
     svi.step(data)
 logits = pyro.param("logits").detach()

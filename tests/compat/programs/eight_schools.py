@@ -22,10 +22,10 @@ def model(sigma, y=None):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--num-samples", type=int, default=150)
+    parser.add_argument("--num-samples", type=int, default=80)
     args = parser.parse_args()
     pyro.set_rng_seed(1)
-    mcmc = MCMC(NUTS(model), num_samples=args.num_samples, warmup_steps=150, disable_progbar=True)
+    mcmc = MCMC(NUTS(model), num_samples=args.num_samples, warmup_steps=80, disable_progbar=True)
     mcmc.run(sigma, y)
     samples = mcmc.get_samples()
     assert samples["eta"].shape == (args.num_samples, 8)

@@ -19,11 +19,11 @@ def model(counts=None):
 initial, potential, transforms, prototype = initialize_model(model, model_args=(counts,))
 assert set(initial) == {"rate"} and torch.isfinite(potential(initial))
 kernel = HMC(model, step_size=0.3, num_steps=5, target_accept_prob=0.8)
-mcmc = MCMC(kernel, num_samples=300, warmup_steps=100, disable_progbar=True)
+mcmc = MCMC(kernel, num_samples=200, warmup_steps=60, disable_progbar=True)
 mcmc.run(counts)
 rate = mcmc.get_samples()["rate"]
 exact = (2.0 + counts.sum()) / (0.5 + 6)  # conjugate
 assert abs(rate.mean() - exact) < 0.4, (rate.mean(), exact)
 assert set(mcmc.diagnostics()["rate"]) >= {"n_eff", "r_hat"}
 drawn = Predictive(model, mcmc.get_samples())()
-assert drawn["counts"].shape == (300, 6)
+assert drawn["counts"].shape == (200, 6)

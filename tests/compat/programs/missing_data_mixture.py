@@ -1,4 +1,4 @@
-"""Fit a mixture of two normals together with a covariate that has holes, left by ``obs_mask`` to be imputed."""
+"""Fit a mixture of two normals beside a covariate with holes, which ``obs_mask`` leaves to be imputed."""
 
 import pyro
 import pyro.distributions as dist

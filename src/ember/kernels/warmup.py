@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 
 from ember.engine.control import cond
-from ember.kernels import density, fisher, history, metric, schedule, step_size, variance
+from ember.kernels import density as target
+from ember.kernels import fisher, history, schedule, variance
+from ember.kernels import metric as metrics
+from ember.kernels import step_size as step_sizes
 from ember.kernels.density import Density
 from ember.kernels.history import History
 from ember.kernels.metric import Metric
@@ -95,39 +98,39 @@ class State(NamedTuple):
 _HISTORY = 160
 
 
-def init(adaptation: Adaptation, position: Tensor, step_size_: Tensor) -> State:
+def init(adaptation: Adaptation, position: Tensor, step_size: Tensor) -> State:
     """Start with no draws seen.
 
     :param position: gives size and dtype, ``[D]``.
-    :param step_size_: first step size, positive scalar.
+    :param step_size: first step size, positive scalar.
     """
     empty = _empty(adaptation, position)
-    return State(step_size.init(step_size_), empty, empty)
+    return State(step_sizes.init(step_size), empty, empty)
 
 
-def initial_metric(adaptation: Adaptation, state: density.State) -> Metric:
+def initial_metric(adaptation: Adaptation, state: target.State) -> Metric:
     """Return the metric to start with: from the gradient for the Fisher scheme, else the identity."""
     fisher_scheme = adaptation.scheme == "fisher" and adaptation.adapt_metric
     variances = fisher.from_gradient(state.gradient) if fisher_scheme else torch.ones_like(state.gradient)
     if adaptation.metric == "diagonal":
-        return metric.diagonal(variances)
+        return metrics.diagonal(variances)
     if adaptation.metric == "dense":
-        return metric.dense(torch.diag(variances))
+        return metrics.dense(torch.diag(variances))
     rank = min(adaptation.rank, variances.shape[0])
-    return metric.low_rank(
+    return metrics.low_rank(
         torch.sqrt(variances), variances.new_zeros((variances.shape[0], rank)), variances.new_ones((rank,))
     )
 
 
 def update(
     key: Tensor,
-    density_: Density,
+    density: Density,
     adaptation: Adaptation,
     state: State,
-    current: density.State,
+    current: target.State,
     acceptance: Tensor,
-    step_size_: Tensor,
-    metric_: Metric,
+    step_size: Tensor,
+    metric: Metric,
     row: Schedule,
 ) -> tuple[State, Tensor, Metric]:
     """Take one warmup draw into account; return the new state, step size and metric.
@@ -141,29 +144,29 @@ def update(
     if adaptation.adapt_metric:
         foreground = cond(row.collect, lambda: _add(foreground, current), lambda: foreground)
         background = cond(row.collect_background, lambda: _add(background, current), lambda: background)
-        metric_ = cond(row.update, lambda: _estimate(adaptation, foreground, metric_), lambda: metric_)
+        metric = cond(row.update, lambda: _estimate(adaptation, foreground, metric), lambda: metric)
         foreground, background = cond(
             row.switch,
             lambda: (background, _empty(adaptation, current.position)),
             lambda: (foreground, background),
         )
     if adaptation.adapt_step_size:
-        averaging = step_size.update(averaging, acceptance, adaptation.target_acceptance)
-        step_size_ = torch.exp(torch.where(row.finish, averaging.log_average, averaging.log_step_size))
-        averaging, step_size_ = cond(
+        averaging = step_sizes.update(averaging, acceptance, adaptation.target_acceptance)
+        step_size = torch.exp(torch.where(row.finish, averaging.log_average, averaging.log_step_size))
+        averaging, step_size = cond(
             row.restart,
-            lambda: _restart(key, density_, current, step_size_, metric_),
-            lambda: (averaging, step_size_),
+            lambda: _restart(key, density, current, step_size, metric),
+            lambda: (averaging, step_size),
         )
-        step_size_ = step_size_.clamp(min=adaptation.min_step_size)
-    return State(averaging, foreground, background), step_size_, metric_
+        step_size = step_size.clamp(min=adaptation.min_step_size)
+    return State(averaging, foreground, background), step_size, metric
 
 
 def _restart(
-    key: Tensor, density_: Density, current: density.State, step_size_: Tensor, metric_: Metric
+    key: Tensor, density: Density, current: target.State, step_size: Tensor, metric: Metric
 ) -> tuple[DualAveraging, Tensor]:
-    found = step_size.heuristic(key, density_, current, step_size_, metric_)
-    return step_size.init(found), found
+    found = step_sizes.heuristic(key, density, current, step_size, metric)
+    return step_sizes.init(found), found
 
 
 def _empty(adaptation: Adaptation, like: Tensor) -> Estimator:
@@ -173,7 +176,7 @@ def _empty(adaptation: Adaptation, like: Tensor) -> Estimator:
     return DrawsAndGradients(moments, moments) if adaptation.scheme == "fisher" else moments
 
 
-def _add(estimator: Estimator, current: density.State) -> Estimator:
+def _add(estimator: Estimator, current: target.State) -> Estimator:
     if isinstance(estimator, History):
         return history.update(estimator, current.position, current.gradient)
     if isinstance(estimator, DrawsAndGradients):
@@ -188,18 +191,18 @@ def _estimate(adaptation: Adaptation, estimator: Estimator, previous: Metric) ->
     if isinstance(estimator, History):
         scale = previous.scale  # type: ignore[attr-defined]
         return fisher.low_rank(estimator, min(adaptation.rank, scale.shape[0]), scale * scale)
-    if isinstance(previous, metric.Diagonal):
+    if isinstance(previous, metrics.Diagonal):
         if isinstance(estimator, DrawsAndGradients):
-            return metric.diagonal(fisher.diagonal(*estimator, fallback=previous.variance))
-        return metric.diagonal(variance.shrunk(estimator))
-    if not isinstance(previous, metric.Dense):
+            return metrics.diagonal(fisher.diagonal(*estimator, fallback=previous.variance))
+        return metrics.diagonal(variance.shrunk(estimator))
+    if not isinstance(previous, metrics.Dense):
         raise TypeError(f"a {adaptation.metric} metric cannot follow a {type(previous).__name__}")
     variances = previous.covariance.diagonal()
     mask = None
     if adaptation.blocks is not None:
-        mask = metric.block_mask(variances.shape[0], adaptation.blocks)
+        mask = metrics.block_mask(variances.shape[0], adaptation.blocks)
     if isinstance(estimator, DrawsAndGradients):
         covariance = fisher.dense(*estimator, fallback=variances, mask=mask)
     else:
         covariance = variance.shrunk(estimator) if mask is None else variance.shrunk(estimator) * mask
-    return metric.dense(covariance, fallback=previous)
+    return metrics.dense(covariance, fallback=previous)

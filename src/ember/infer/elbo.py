@@ -145,7 +145,6 @@ class ELBO(ABC):
         if validate:
             if self.strict_enumeration_warning:
                 check_if_enumerated(guide_trace)
-                check_if_enumerated(model_trace)
             check_model_guide_match(model_trace, guide_trace, nesting)
             check_factors(guide_trace)
         remove_subsample_sites(guide_trace)

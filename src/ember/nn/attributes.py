@@ -80,5 +80,6 @@ class PyroSample:
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return self
-        instance._pyro_samples.setdefault(self._name, self.prior)
+        # None stands for the class's own prior: a decorated function cannot be pickled by its name.
+        instance._pyro_samples.setdefault(self._name, None)
         return instance.__getattr__(self._name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -215,6 +216,8 @@ class PyroModule(nn.Module):
         if context.depth and fullname in context.draws:
             return context.draws[fullname]
         prior = self._pyro_samples[name]
+        if prior is None:
+            prior = inspect.getattr_static(type(self), name).prior
         if not hasattr(prior, "sample"):
             prior = prior(self)
         if not context.depth:

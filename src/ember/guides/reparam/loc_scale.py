@@ -22,8 +22,8 @@ class LocScaleReparam(Reparam):
     With centeredness c, location l and scale s, the auxiliary variable has location c·l and scale sᶜ,
     and the site is ``l + s^(1−c) (auxiliary − c·l)`` (Gorinova, Moore & Hoffman 2020, arXiv 1906.03028).
 
-    :param centered: number or tensor from 0 (decentered) to 1 (as it is), or None to learn it, elementwise, by the
-        parameter ``NAME_centered``.
+    :param centered: number or tensor from 0 (decentered) to 1 (as it is), or None to learn it, elementwise,
+        by the parameter ``NAME_centered``.
     :param shape_params: names of further parameters of the family, which stay (found by themselves if None).
     :raises ValueError: if ``centered`` is outside [0, 1].
     """

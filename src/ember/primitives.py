@@ -56,8 +56,11 @@ def sample(
     """
     if obs_mask is not None:
         return _sample_masked(name, fn, args, kwargs, obs, obs_mask)
-    own_infer: Any = {} if infer is None else dict(infer)
-    is_observed = own_infer.pop("is_observed", obs is not None)
+    own_infer: Any = {}
+    is_observed = obs is not None
+    if infer is not None:
+        own_infer.update(infer)
+        is_observed = own_infer.pop("is_observed", is_observed)
     if not handler_stack():
         if is_observed and not own_infer.get("_deterministic"):
             warnings.warn(

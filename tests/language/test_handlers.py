@@ -130,6 +130,20 @@ def test_exception_removes_a_handler_and_everything_inside():
     assert poutine.runtime.active_plates() == []
 
 
+def test_interrupts_unwind_handlers_plates_and_loops():
+    def program():
+        for i in ember.plate("loop", 3):
+            with ember.plate(f"batch_{i}", 2), poutine.mask(mask=True):
+                ember.param("a", torch.tensor(1.0))
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        poutine.scale(poutine.trace(program), scale=2.0)()
+    assert poutine.runtime.handler_stack() == ()
+    assert poutine.runtime.active_plates() == []
+    assert list(ember.get_param_store()) == ["a"]
+
+
 def test_leaving_in_the_wrong_order_is_refused():
     outer, inner = poutine.block(), poutine.scale(scale=2.0)
     outer.__enter__()

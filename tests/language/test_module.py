@@ -94,18 +94,14 @@ def test_misuse_is_refused(name, module, kind, text):
     assert len(ember.get_param_store()) == 0
 
 
-def priors():
-    return {
-        "weight": lambda: ember.distributions.Normal(torch.zeros(1, 2), 1.0).to_event(2)(),
-        "bias": dist.Normal(torch.zeros(1), 1.0).to_event(1),
-    }
-
-
 def test_random_module_draws_modules_and_leaves_the_original():
     net = torch.nn.Linear(2, 1)
     before = copy.deepcopy(net.state_dict())
     with pytest.warns(FutureWarning, match="PyroModule"):
-        prior = {"weight": dist.Normal(torch.zeros(1, 2), 1.0).to_event(2), "bias": priors()["bias"]}
+        prior = {
+            "weight": dist.Normal(torch.zeros(1, 2), 1.0).to_event(2),
+            "bias": dist.Normal(torch.zeros(1), 1.0).to_event(1),
+        }
         draw = ember.random_module("net", net, prior)
     first, second = draw(), draw()
     assert isinstance(first, torch.nn.Linear) and first is not net
@@ -124,6 +120,19 @@ def test_random_module_takes_one_prior_for_all():
             "net", torch.nn.Linear(2, 2, bias=False), dist.Delta(torch.eye(2), event_dim=2)
         )
     assert torch.equal(draw()(torch.tensor([3.0, 4.0])), torch.tensor([3.0, 4.0]))
+
+
+def test_random_module_takes_stochastic_functions():
+    def prior(init, **kwargs):
+        return ember.sample("noise", dist.Normal(torch.zeros_like(init), 1.0).to_event(init.dim()))
+
+    net = torch.nn.Linear(2, 1, bias=False)
+    with pytest.warns(FutureWarning):
+        draw = ember.random_module("net", net, prior)
+    trace = poutine.trace(draw).get_trace()
+    assert trace.stochastic_nodes == ["noise"]  # the function makes the site, not the param
+    assert torch.equal(trace.nodes["_RETURN"]["value"].weight, trace.nodes["noise"]["value"])
+    assert len(ember.get_param_store()) == 0
 
 
 def test_random_module_refuses_what_is_no_module():

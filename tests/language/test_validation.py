@@ -1,5 +1,7 @@
 """Check the switches of validation, warnings about NaN, and site shapes (behaviours 9, 87-89, 109)."""
 
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -28,6 +30,13 @@ def test_flags_are_set_together_and_default_to_debug():
     assert flags() == [False] * 4
     ember.enable_validation()
     assert flags() == [True] * 4
+
+
+@pytest.mark.parametrize("flag, expected", [("-O", "[False, False, False]"), ("-B", "[True, True, True]")])
+def test_defaults_follow_pythons_own_debug_flag(flag, expected):
+    program = f"import ember; print([ember.settings.get(name) for name in {FLAGS[1:]}])"
+    result = subprocess.run([sys.executable, flag, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == expected
 
 
 @pytest.mark.parametrize("inside", [True, False])

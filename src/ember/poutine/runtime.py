@@ -117,10 +117,13 @@ def push_handler(handler: Messenger) -> None:
 def pop_handler(handler: Messenger, unwind: bool) -> None:
     """Remove ``handler``; with ``unwind`` also everything that is still active inside it."""
     stack = _stack.get()
+    if stack and stack[-1] is handler:
+        _stack.set(stack[:-1])
+        return
     if handler not in stack:
         return
     index = stack.index(handler)
-    if index == len(stack) - 1 or unwind:
+    if unwind:
         _stack.set(stack[:index])
     else:
         raise ValueError(
@@ -251,6 +254,8 @@ def claim_plate(name: str, dim: int | None) -> int:
     :raises ValueError: if ``dim`` is taken, or a plate of this name is active.
     """
     active = active_plates()
+    if not active:
+        return -1 if dim is None else dim
     refuse_duplicate_plate(name, active)
     taken = {frame.dim: frame for frame in active}
     if dim is None:

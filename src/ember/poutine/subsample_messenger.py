@@ -103,7 +103,7 @@ class SubsampleMessenger(IndepMessenger):
         return CondIndepStackFrame(self.name, self.dim, self.subsample_size, self.counter, self.size)
 
     def _process_message(self, msg: Message) -> None:
-        super()._process_message(msg)
+        msg["cond_indep_stack"] = (self.plate_frame, *msg["cond_indep_stack"])  # type: ignore[arg-type]
         if self._factor is not None:
             msg["scale"] = msg["scale"] * self._factor
 
@@ -160,6 +160,9 @@ def _mark_slice(full: torch.Tensor, sliced: torch.Tensor, dim: int, indices: tor
 
 
 def _check_sizes(name: str, size: Any, subsample_size: Any, subsample: Any) -> None:
+    if subsample is None and subsample_size is None and (size is None or size > 0):
+        return
+
     def refuse(what: str, expected: str, actual: str, fix: str) -> None:
         raise ValueError(
             message(f"plate '{name}': {what}", site=name, expected=expected, actual=actual, fix=fix)

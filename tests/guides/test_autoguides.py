@@ -259,7 +259,7 @@ def test_lists_of_guides_share_plates():
     assert set(guide()) == {"mu", "z", "w"}
     assert set(guide.median()) == {"mu", "z", "w"}
     assert "AutoGuideList.1.locs.z" in ember.get_param_store()
-    assert sorted(set(each.split(".")[1] for each in ember.get_param_store())) == ["0", "1", "2"]
+    assert sorted({each.split(".")[1] for each in ember.get_param_store()}) == ["0", "1", "2"]
     again = copy.deepcopy(guide)
     assert set(again()) == {"mu", "z", "w"}
 

@@ -169,7 +169,7 @@ def test_mixed_classes():
     assert issubclass(PyroModule[nn.Linear], PyroModule)
     assert PyroModule[Net] is Net
     assert PyroModule[nn.Module] is PyroModule
-    with pytest.raises(TypeError, match="takes a subclass of torch.nn.Module"):
+    with pytest.raises(TypeError, match=r"takes a subclass of torch\.nn\.Module"):
         PyroModule[int]
 
 

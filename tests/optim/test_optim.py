@@ -1,4 +1,4 @@
-"""Optimisers by name: parity with torch, options per parameter, late parameters, clipping, states, schedules."""
+"""Optimisers by name: parity with torch, options, late parameters, clipping, states, schedules."""
 
 import subprocess
 import sys

@@ -225,7 +225,7 @@ def test_shapes_that_disagree():
 
     with pytest.raises(ValueError, match="event_dims disagree at site 'x'"):
         Trace_ELBO().loss(plated_model, event)
-    with pytest.raises(ValueError, match="'data'(.|\n)*size"):
+    with pytest.raises(ValueError, match=r"'data'(.|\n)*size"):
         Trace_ELBO().loss(plated_model, smaller)
     with pytest.raises(ValueError, match=r"invalid log_prob shape(.|\n)*plate(.|\n)*") as error:
         Trace_ELBO().loss(plated_model, unplated)

@@ -21,7 +21,7 @@ def to_pyro_module_(m: nn.Module, recurse: bool = True) -> None:
     if not isinstance(m, nn.Module):
         raise TypeError(f"to_pyro_module_ takes an instance of torch.nn.Module, got {m!r}")
     if not isinstance(m, PyroModule):
-        m.__class__ = mixed_class(type(m))
+        m.__class__ = mixed_class(type(m))  # type: ignore[arg-type]  # mypy doubts that classes are hashable
         _reset_state(m)
     for name, child in list(m._modules.items()):
         if child is None:

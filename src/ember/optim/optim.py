@@ -120,7 +120,7 @@ class PyroOptim:
         constructor, own = self._split(options)
         if isinstance(constructor, type) and issubclass(constructor, torch.optim.Optimizer):
             own = fastest_form(constructor, own, param)
-            constructor = lean(constructor)
+            constructor = lean(constructor)  # type: ignore[arg-type]  # mypy doubts that classes are hashable
         try:
             optimizer = constructor([param], **own)
         except (TypeError, ValueError) as error:

@@ -40,8 +40,12 @@ class Guard(TorchFunctionMode):
             kwargs = {name: self._substitute(each) for name, each in kwargs.items()}
         if func in _WRITES:
             return self._write(func, args, kwargs)
-        if func in _READS and id(args[0]) in recorder.lifted:
-            recorder.refuse(f"{func.__name__} reads a tensor that is an input")
+        if func in _READS and type(args[0]) is not Traced:
+            if id(args[0]) in recorder.lifted:
+                recorder.refuse(f"{func.__name__} reads a tensor that is an input")
+            # Reading detaches first, which the modes would turn into a tensor without data.
+            with torch._C._DisableTorchDispatch():
+                return func(*args, **kwargs)
         return func(*args, **kwargs)
 
     def _substitute(self, item: Any) -> Any:

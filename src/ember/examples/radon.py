@@ -1,7 +1,8 @@
 """Fit radon levels in Minnesota homes with intercepts and slopes that vary by county.
 
-A hierarchical regression of log radon on the floor of the measurement and the county's uranium level, non-centred
-and sampled by NUTS (Gelman & Hill 2006, chapter 13). Run it by ``python -m ember.examples.radon --output DIR``.
+A hierarchical regression of log radon on the floor of the measurement and the county's uranium level,
+non-centred and sampled by NUTS (Gelman & Hill 2006, chapter 13).
+Run it by ``python -m ember.examples.radon --output DIR``.
 """
 
 from __future__ import annotations

@@ -14,6 +14,11 @@ from ember.engine.lowering.lower import ENTRY, Lowered, lower
 from ember.engine.program import Program
 
 
+# The words shared with running code.
+LIMIT, PROGRESS, ERROR = range(3)
+_NO_LIMIT = 2**63 - 1
+
+
 class Context:
     """What one thread needs to run a program: workspace, outputs, flags and the table of pointers."""
 
@@ -24,6 +29,7 @@ class Context:
         start = self._arena.data_ptr()
         self._arena_address = start + (-start) % 64
         self.flags = torch.zeros(8, dtype=torch.int64)
+        self._interrupted = False
         self.outputs = tuple(torch.empty(shape, dtype=dtype) for shape, dtype in lowered.outputs)
         self._inputs: list[torch.Tensor | None] = [None] * len(lowered.inputs)
         pointers = [self.flags.data_ptr(), *[0] * len(lowered.inputs)]
@@ -48,10 +54,26 @@ class Context:
             self._table[1 + position] = kept.data_ptr()
         return self
 
-    def run(self) -> tuple[torch.Tensor, ...]:
-        """Run the program on the bound inputs; the outputs are overwritten by the next run."""
+    def run(self, limit: int | None = None) -> tuple[torch.Tensor, ...]:
+        """Run the program on the bound inputs; the outputs are overwritten by the next run.
+
+        :param limit: most iterations of the outermost loop; rows of a scan's results beyond it mean nothing.
+        """
+        self.flags[LIMIT] = _NO_LIMIT if limit is None else limit
+        if self._interrupted:
+            self.flags[LIMIT] = 0
         self._call(self._arena_address, self._table)
         return self.outputs
+
+    @property
+    def progress(self) -> int:
+        """Finished iterations of the outermost loop; may be read while another thread runs the program."""
+        return int(self.flags[PROGRESS])
+
+    def interrupt(self) -> None:
+        """Let the outermost loop stop after its present iteration, and later runs after their first."""
+        self._interrupted = True
+        self.flags[LIMIT] = 0
 
 
 class CompiledProgram:

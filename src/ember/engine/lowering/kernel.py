@@ -298,7 +298,7 @@ class Kernel(Text):
         self.module.functions.append("\n".join(body))
 
     def flags(self) -> str:
-        """Return the address of the words shared with Python: interrupt, progress, error."""
+        """Return the address of the words shared with Python: limit, progress, error."""
         slot = self._entry_value(("slot", 0), "getelementptr ptr, ptr %table, i64 0")
         return self._entry_value(("table", 0), f"load ptr, ptr {slot}, !invariant.load !0")
 

@@ -120,7 +120,7 @@ class WhileLoop(RegionStage):
             emit_block(k, self.condition)
             flag = k.read(self.condition.outputs[0], tuple(ix.ZERO for _ in self.condition.outputs[0].shape))
             if self.polls:
-                flag = k.binary("and", flag, _not_interrupted(k))
+                flag = k.binary("and", flag, _may_go_on(k))
             k.branch(flag, inside, done)
         k.start(inside)
         with k.scope():
@@ -238,7 +238,7 @@ class Scan(RegionStage):
         now = k.fresh(f"load i64, ptr {k.pointer(self.counter)}", "i64")
         finished = k.fresh(f"icmp eq i64 {now.text}, {last}", "i1")
         if self.polls:
-            finished = k.binary("or", finished, k.invert(_not_interrupted(k)))
+            finished = k.binary("or", finished, k.invert(_may_go_on(k)))
         k.branch(finished, done, more)
         k.start(more)
         following = k.fresh(f"add i64 {now.text}, {step}", "i64")
@@ -258,9 +258,12 @@ def _write_row(k: Kernel, result: Tensor, stacked: Tensor, position: ix.Linear) 
             )
 
 
-def _not_interrupted(k: Kernel) -> Reg:
-    word = k.fresh(f"load volatile i64, ptr {k.flags()}", "i64")
-    return k.fresh(f"icmp eq i64 {word.text}, 0", "i1")
+def _may_go_on(k: Kernel) -> Reg:
+    """Compare the finished iterations with the limit that Python sets, and lowers to interrupt."""
+    limit = k.fresh(f"load volatile i64, ptr {k.flags()}", "i64")
+    cell = k.fresh(f"getelementptr i64, ptr {k.flags()}, i64 1", "i64").text
+    done = k.fresh(f"load volatile i64, ptr {cell}", "i64")
+    return k.fresh(f"icmp slt i64 {done.text}, {limit.text}", "i1")
 
 
 def _progress(k: Kernel, amount: int | None) -> None:

@@ -93,7 +93,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "poutine.scale_messenger": ("ember.poutine.weight_messengers",),
     "poutine.substitute_messenger": ("ember.poutine.param_messengers",),
     "poutine.uncondition_messenger": ("ember.poutine.condition_messenger",),
-    "poutine.util": ("ember.poutine.escape_messenger", "ember.guides.checks", "ember.poutine.trace_struct"),
+    "poutine.util": ("ember.compat.sites", "ember.poutine.escape_messenger"),
     "primitives": ("ember.primitives", "ember"),
     "util": ("ember.random_state", "ember.compat.numbers", "ember.compat.contexts", "ember.guides.checks"),
 }

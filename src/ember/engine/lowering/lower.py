@@ -8,7 +8,7 @@ import torch
 
 from ember.engine.program import Program
 
-from . import control, indexing, pointwise, products, random_bits, reductions, special, views  # noqa: F401 - they fill the table of operations
+from . import control, indexing, linear_algebra, pointwise, products, random_bits, reductions, special, views  # noqa: F401 - they fill the table of operations
 from .builder import Builder
 from .kernel import Kernel
 from .memory import layout, settle
@@ -26,7 +26,7 @@ class Lowered:
     """LLVM text, and what its entry point expects.
 
     The entry ``void ember_run(ptr arena, ptr table)`` gets a workspace of ``arena_size`` bytes, aligned to 64, and
-    a table of pointers: the flags (interrupt, progress, error), then inputs, large constants and outputs.
+    a table of pointers: the flags (limit, progress, error), then inputs, large constants and outputs.
     """
 
     text: str

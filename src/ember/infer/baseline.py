@@ -22,8 +22,8 @@ class Baselines:
     """Compute what to subtract from a site's cost, from ``infer={"baseline": {...}}``.
 
     Options: ``nn_baseline`` (a callable or module) with ``nn_baseline_input``, or ``baseline_value`` (a
-    tensor), both trained towards the cost; ``use_decaying_avg_baseline`` with ``baseline_beta`` (weight of the
-    past, 0.9): a running average of past costs. A baseline is independent of the site's draw, so that the
+    tensor), both trained towards the cost; ``use_decaying_avg_baseline`` with ``baseline_beta`` (weight of
+    the past, 0.9): a running average of past costs. A baseline is independent of the site's draw, so that the
     gradient stays unbiased (Mnih & Gregor 2014, arXiv 1402.0030).
     """
 

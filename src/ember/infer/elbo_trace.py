@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any
 
 from torch import Tensor
@@ -30,8 +32,8 @@ class Trace_ELBO(ELBO):
         """Return the bound and its surrogate; they are one tensor if the guide is fully reparameterised."""
         model_sites = _sample_sites(model_trace)
         guide_sites = _sample_sites(guide_trace)
-        log_p: Any = sum(site["log_prob_sum"] for _, site in model_sites)
-        bound = log_p - sum(site["log_prob_sum"] for _, site in guide_sites)
+        log_p = _total(model_sites)
+        bound = log_p - _total(guide_sites)
         if all(is_identically_zero(site["score_parts"].score_function) for _, site in guide_sites):
             return bound, bound
         costs = _costs(model_sites, guide_sites)
@@ -49,6 +51,12 @@ class Trace_ELBO(ELBO):
 
 def _sample_sites(trace: Trace) -> list[tuple[str, Any]]:
     return [(name, site) for name, site in trace.nodes.items() if site["type"] == "sample"]
+
+
+def _total(sites: list[tuple[str, Any]]) -> Any:
+    """Sum the log probabilities, without the additions of zero that ``sum`` would record for autograd."""
+    terms = [site["log_prob_sum"] for _, site in sites]
+    return functools.reduce(operator.add, terms) if terms else 0.0
 
 
 def _costs(model_sites: list[tuple[str, Any]], guide_sites: list[tuple[str, Any]]) -> DownstreamSum:

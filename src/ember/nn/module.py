@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -18,8 +17,8 @@ from ember.distributions.constraints import transform_to
 from ember.errors import message
 from ember.nn.attributes import PyroParam, PyroSample
 from ember.nn.context import ModuleContext
+from ember.nn.statements import constrain, local_param
 from ember.params import get_param_store
-from ember.poutine.runtime import apply_stack, handler_stack, new_message
 from ember.primitives import deterministic, module, param, sample
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -186,13 +185,13 @@ class PyroModule(nn.Module):
         key = name + _UNCONSTRAINED
         if self._pyro_context.depth:
             return self._pyro_statement(name, key, constraint, event_dim)
-        return _constrain(self._parameters[key], constraint)
+        return constrain(self._parameters[key], constraint)
 
     def _pyro_statement(self, name: str, key: str, constraint: Constraint, event_dim: int | None) -> Tensor:
         """Run the ``param`` statement of an attribute whose leaf is kept under ``key``."""
         fullname = self._pyro_get_fullname(name)
         if settings.read("module_local_params"):
-            return _local_param(fullname, self._parameters[key], constraint, event_dim)
+            return local_param(fullname, self._parameters[key], constraint, event_dim)
         self._pyro_leaf(key, fullname, constraint)
         return param(fullname, None, constraint, event_dim)
 
@@ -231,7 +230,7 @@ class PyroModule(nn.Module):
         if settings.read("module_local_params"):
             for key, leaf in plain.named_parameters():
                 if leaf.requires_grad:
-                    _local_param(f"{fullname}$$${key}", leaf, constraints.real, None)
+                    local_param(f"{fullname}$$${key}", leaf, constraints.real, None)
         else:
             module(fullname, plain, update_module_params=True)
 
@@ -259,26 +258,6 @@ def _join(child: Any, name: str, context: ModuleContext) -> None:
     elif isinstance(child, nn.Module):
         for key, grandchild in child._modules.items():
             _join(grandchild, f"{name}.{key}", context)
-
-
-def _constrain(leaf: Any, constraint: Constraint) -> Tensor:
-    return leaf if constraint is constraints.real else transform_to(constraint)(leaf)
-
-
-def _local_param(fullname: str, leaf: Any, constraint: Constraint, event_dim: int | None) -> Tensor:
-    """Run a ``param`` statement whose value lives in a module, not in the store."""
-
-    def read(*args: Any, **kwargs: Any) -> Tensor:
-        value: Any = _constrain(leaf, constraint)
-        # A view keeps the attribute off the module's own parameter.
-        value = value.view_as(value) if value is leaf else value
-        value.unconstrained = weakref.ref(leaf)
-        return value
-
-    if not handler_stack():
-        return read()
-    kwargs = {"constraint": constraint, "event_dim": event_dim}
-    return apply_stack(new_message("param", fullname, read, (fullname,), kwargs))["value"]
 
 
 @functools.cache

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ember.engine import random
-from ember.engine.control import scan
+from ember.engine.control import cond, scan
 from ember.kernels import density as target
 from ember.kernels import step_size as step_sizes
 from ember.kernels import warmup
@@ -81,32 +81,38 @@ def init(
     return ChainState(key, draw, state, size, metric, warmup.init(adaptation, position, size))
 
 
-def warmup_step(
-    density: Density, transition: Transition, adaptation: Adaptation, chain: ChainState, row: Schedule
-) -> tuple[ChainState, Draw]:
-    """Make one draw of warmup and adapt, as the schedule's row says."""
-    key = random.fold_in(chain.key, chain.draw)
-    state, info = transition(key, density, chain.state, chain.step_size, chain.metric)
-    adapted, step_size, metric = warmup.update(
-        random.fold_in(key, _RESTART),
-        density,
-        adaptation,
-        chain.adaptation,
-        state,
-        info.acceptance,
-        chain.step_size,
-        chain.metric,
-        row,
-    )
-    next_chain = ChainState(chain.key, chain.draw + 1, state, step_size, metric, adapted)
-    return next_chain, Draw(state.position, info)
-
-
 def sample_step(density: Density, transition: Transition, chain: ChainState) -> tuple[ChainState, Draw]:
     """Make one draw with step size and metric fixed."""
     key = random.fold_in(chain.key, chain.draw)
     state, info = transition(key, density, chain.state, chain.step_size, chain.metric)
     return chain._replace(draw=chain.draw + 1, state=state), Draw(state.position, info)
+
+
+def warmup_step(
+    density: Density, transition: Transition, adaptation: Adaptation, chain: ChainState, row: Schedule
+) -> tuple[ChainState, Draw]:
+    """Make one draw of warmup and adapt, as the schedule's row says."""
+    moved, draw = sample_step(density, transition, chain)
+    return _adapted(density, adaptation, moved, draw, row), draw
+
+
+def _adapted(
+    density: Density, adaptation: Adaptation, chain: ChainState, draw: Draw, row: Schedule
+) -> ChainState:
+    """Take the draw that brought the chain here into account."""
+    key = random.fold_in(random.fold_in(chain.key, chain.draw - 1), _RESTART)
+    adapted, step_size, metric = warmup.update(
+        key,
+        density,
+        adaptation,
+        chain.adaptation,
+        chain.state,
+        draw.info.acceptance,
+        chain.step_size,
+        chain.metric,
+        row,
+    )
+    return chain._replace(step_size=step_size, metric=metric, adaptation=adapted)
 
 
 def run_warmup(
@@ -138,3 +144,27 @@ def run_sampling(
 
     (number, state), draws = scan(step, (chain.draw, chain.state), length=num_draws)
     return chain._replace(draw=number, state=state), draws
+
+
+def run_chunk(
+    density: Density,
+    transition: Transition,
+    adaptation: Adaptation,
+    chain: ChainState,
+    schedule: Schedule,
+    warming: Tensor,
+) -> tuple[ChainState, Draw]:
+    """Make a draw for each of the schedule's rows, in warmup or after it: one program serves both when captured.
+
+    :param warming: bool scalar; False leaves step size and metric fixed, whatever the rows say.
+    :returns: the chain, and the draws with a leading dimension.
+    """
+
+    def step(carry: ChainState, row: Schedule) -> tuple[ChainState, Draw]:
+        moved, draw = sample_step(density, transition, carry)
+        following = cond(
+            warming, lambda: _adapted(density, adaptation, moved, draw, row), lambda: moved
+        )
+        return following, draw
+
+    return scan(step, chain, schedule)

@@ -26,6 +26,16 @@ class Schedule(NamedTuple):
         """Return the rows of draws ``start`` to ``stop`` − 1, to run warmup in chunks."""
         return Schedule(*(column[start:stop] for column in self))
 
+    def padded(self, num_rows: int) -> Schedule:
+        """Return ``num_rows`` rows, those beyond the schedule's own with nothing to do."""
+        missing = num_rows - self.collect.shape[0]
+        return Schedule(*(torch.cat([column, column.new_zeros(missing)]) for column in self))
+
+    @staticmethod
+    def idle(num_rows: int) -> Schedule:
+        """Return rows with nothing to do."""
+        return Schedule(*(torch.zeros(num_rows, dtype=torch.bool) for _ in Schedule._fields))
+
 
 def step_size_only(num_warmup: int) -> Schedule:
     """Adapt the step size all along, and never the metric."""

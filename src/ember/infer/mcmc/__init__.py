@@ -1,9 +1,24 @@
-"""Offer Markov chain Monte Carlo: MCMC and its kernels; re-exports only."""
+"""Offer Markov chain Monte Carlo: MCMC, its kernels and summaries of draws; re-exports only."""
 
+from ember.infer.mcmc import util
 from ember.infer.mcmc.api import MCMC
 from ember.infer.mcmc.hmc import HMC
 from ember.infer.mcmc.initialize import initialize_model
 from ember.infer.mcmc.mcmc_kernel import MCMCKernel
 from ember.infer.mcmc.nuts import NUTS
+from ember.infer.mcmc.summary import diagnostics, print_summary, select_samples, summary
+from ember.infer.predictive import predictive
 
-__all__ = ["HMC", "MCMC", "MCMCKernel", "NUTS", "initialize_model"]
+__all__ = [
+    "HMC",
+    "MCMC",
+    "MCMCKernel",
+    "NUTS",
+    "diagnostics",
+    "initialize_model",
+    "predictive",
+    "print_summary",
+    "select_samples",
+    "summary",
+    "util",
+]

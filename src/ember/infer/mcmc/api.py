@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ember.errors import message
 from ember.infer.mcmc import export
-from ember.infer.mcmc.hmc import HMC, draw_seed
+from ember.infer.mcmc.hmc import HMC
 from ember.infer.mcmc.mcmc_kernel import KernelSampler, MCMCKernel, layout_of
+from ember.infer.mcmc.preparation import draw_seed
 from ember.infer.mcmc.run import AfterDraw, Chain, Ending, run
 from ember.infer.mcmc.sampler import Draws, Sampler
 from ember.infer.mcmc.store import MemoryStore

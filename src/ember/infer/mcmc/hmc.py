@@ -13,17 +13,19 @@ import torch
 from torch import Tensor
 
 from ember.engine import random
+from ember.engine.policy import native_or_eager
 from ember.errors import message
 from ember.infer.mcmc.mcmc_kernel import MCMCKernel
+from ember.infer.mcmc.native import NativeSampler
 from ember.infer.mcmc.potential import PotentialDensity
-from ember.infer.mcmc.sampler import HamiltonianSampler
+from ember.infer.mcmc.preparation import coordinates, draw_seed, first_positions, from_potential
+from ember.infer.mcmc.sampler import HamiltonianSampler, Plan
 from ember.kernels import hmc as hmc_kernel
 from ember.kernels.chain import ChainState, Transition
 from ember.kernels.metric import Diagonal
 from ember.kernels.warmup import Adaptation
 from ember.model.density import Density
 from ember.model.initialisation import InitStrategy
-from ember.model.start import check_start, find_start
 
 
 class HMC(MCMCKernel):
@@ -105,7 +107,7 @@ class HMC(MCMCKernel):
         self._min_step_size = min_stepsize
         self._chain: ChainState | None = None
         self._initial_params: dict[str, Tensor] | None = None
-        self._sampler: HamiltonianSampler | None = None
+        self._sampler: HamiltonianSampler | NativeSampler | None = None
         self._statistics: dict[str, Tensor] = {}
         self._warmup_left = 0
         self._num_warmup = 0
@@ -127,21 +129,10 @@ class HMC(MCMCKernel):
 
         :raises InitialisationError: if no starting point is found.
         """
-        key = random.key(seed)
         if self.potential_fn is not None:
-            if initial_params is None:
-                raise ValueError(
-                    message(
-                        "a potential_fn needs starting values",
-                        expected="initial_params, unconstrained values by site",
-                        actual="none",
-                        fix="MCMC(kernel, ..., initial_params={'x': ...})",
-                    )
-                )
-            example = {name: value if num_chains == 1 else value[0] for name, value in initial_params.items()}
-            potential = PotentialDensity(self.potential_fn, example, self.transforms)
-            self.density = potential
-            return potential, potential.layout.join(initial_params).reshape(num_chains, potential.size)
+            prepared = from_potential(self.potential_fn, self.transforms, initial_params, num_chains)
+            self.density = prepared[0]
+            return prepared
         assert self.model is not None
         density = Density(
             self.model,
@@ -153,26 +144,13 @@ class HMC(MCMCKernel):
             validate=validate,
         )
         self.density = density
-        if initial_params is not None:
-            starts = density.layout.join(initial_params).reshape(num_chains, density.size)
-            for start in starts:
-                check_start(density, start)
-        else:
-            starts = torch.stack(
-                [
-                    find_start(
-                        density, random.fold_in(random.fold_in(key, _STARTS), chain), self.init_strategy
-                    )
-                    for chain in range(num_chains)
-                ]
-            )
-        return density, starts
+        return density, first_positions(density, initial_params, self.init_strategy, num_chains, seed)
 
     def sampler(
         self, density: Density | PotentialDensity, starts: Tensor, num_warmup: int, seed: int
-    ) -> HamiltonianSampler:
-        """Return what advances chains of this kernel."""
-        return HamiltonianSampler(
+    ) -> HamiltonianSampler | NativeSampler:
+        """Return what advances chains of this kernel, as ``settings.execution`` says."""
+        plan = Plan(
             density,
             self.transition(),
             self._adaptation(density),
@@ -180,6 +158,9 @@ class HMC(MCMCKernel):
             random.key(seed),
             starts,
             self._first_step_size,
+        )
+        return native_or_eager(
+            lambda: NativeSampler(plan), lambda: HamiltonianSampler(plan), type(self).__name__
         )
 
     def transition(self) -> Transition:
@@ -191,7 +172,7 @@ class HMC(MCMCKernel):
         full = self._full_mass
         blocks = None
         if not isinstance(full, bool):
-            blocks = tuple(_coordinates(density, names) for names in full)
+            blocks = tuple(coordinates(density, names) for names in full)
         return Adaptation(
             metric="dense" if full else "diagonal",
             target_acceptance=self._target,
@@ -257,10 +238,10 @@ class HMC(MCMCKernel):
             self._chain = self._chain._replace(state=hmc_kernel.init(self.density, position))
         if self._warmup_left:
             done = self._num_warmup - self._warmup_left
-            self._chain, (positions, self._statistics) = self._sampler.warmup(self._chain, done, done + 1)
+            self._chain, (positions, self._statistics) = self._sampler.warmup(self._chain, 0, done, done + 1)
             self._warmup_left -= 1
         else:
-            self._chain, (positions, self._statistics) = self._sampler.sample(self._chain, 1)
+            self._chain, (positions, self._statistics) = self._sampler.sample(self._chain, 0, 1)
             if bool(self._statistics["diverging"]):
                 self._divergences.append(len(self._acceptance))
             self._acceptance.append(float(self._statistics["acceptance"]))
@@ -290,31 +271,6 @@ class HMC(MCMCKernel):
             "divergences": list(self._divergences),
             "acceptance rate": sum(acceptance) / len(acceptance) if acceptance else math.nan,
         }
-
-
-_STARTS = 1 << 40  # stream of a run's key beside its chains 0, 1, 2, …
-
-
-def draw_seed() -> int:
-    """Draw the seed of a run from torch's generator: the one number from which all its randomness derives."""
-    return int(torch.randint(0, 2**63 - 1, (), dtype=torch.int64))
-
-
-def _coordinates(density: Density | PotentialDensity, names: Sequence[str]) -> tuple[int, ...]:
-    """Return the places of some sites' elements in the flat vector."""
-    places: list[int] = []
-    for name in names:
-        block = density.layout.blocks.get(name)
-        if block is None:
-            raise ValueError(
-                message(
-                    f"full_mass names '{name}', which is not a latent site",
-                    expected=f"tuples of some of: {', '.join(density.layout.blocks)}",
-                    actual=tuple(names),
-                )
-            )
-        places.extend(range(block.start, block.stop))
-    return tuple(places)
 
 
 def _require(holds: bool, name: str, expected: str, actual: Any) -> None:

@@ -86,11 +86,11 @@ class KernelSampler:
         values = self._layout.split(position)
         return {name: value.to(self._layout.blocks[name].dtype) for name, value in values.items()}
 
-    def warmup(self, state: Any, start: int, stop: int) -> tuple[Any, Draws]:
+    def warmup(self, state: Any, index: int, start: int, stop: int) -> tuple[Any, Draws]:
         """Make warmup draws."""
         return self._draw(state, stop - start)
 
-    def sample(self, state: Any, num_draws: int) -> tuple[Any, Draws]:
+    def sample(self, state: Any, index: int, num_draws: int) -> tuple[Any, Draws]:
         """Make draws after warmup."""
         kernel, params, warm = state
         if not warm:

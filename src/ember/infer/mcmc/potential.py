@@ -48,8 +48,14 @@ class PotentialDensity:
         """Length of the vector."""
         return self.layout.size
 
+    inputs: tuple[Tensor, ...] = ()
+
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return the log density at ``z``, ``[size]``, and its gradient."""
+        return self.value_and_gradient(z)
+
+    def value_and_gradient(self, z: Tensor, inputs: tuple[Tensor, ...] = ()) -> tuple[Tensor, Tensor]:
+        """Return the log density at ``z``, ``[size]``, and its gradient; there are no ``inputs``."""
         with torch.enable_grad(), double_precision(self._promote):
             z = z.detach().requires_grad_(True)
             try:

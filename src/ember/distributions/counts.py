@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.distributions.utils import lazy_property, logits_to_probs, probs_to_logits
+from torch.distributions.utils import clamp_probs, lazy_property, logits_to_probs, probs_to_logits
 from torch.nn.functional import logsigmoid
 
 from .constraints import integer
@@ -75,15 +75,22 @@ class Binomial(torch.distributions.Binomial, TorchDistribution):
         TorchDistribution.__init__(self, value.shape, _EMPTY, validate_args)
 
     def sample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
-        shape = self._extended_shape(sample_shape)
-        with torch.no_grad():
-            return torch.binomial(self.total_count.expand(shape), self.probs.expand(shape))
+        count, probs = self.total_count.detach(), self.probs.detach()
+        if sample_shape:
+            shape = self._extended_shape(sample_shape)
+            count, probs = count.expand(shape), probs.expand(shape)
+        return torch.binomial(count, probs)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        n, logits = self.total_count, self.logits
-        powers = value * logsigmoid(logits) + (n - value) * logsigmoid(-logits)
+        n = self.total_count
+        if "logits" in self.__dict__:
+            success, failure = logsigmoid(self.logits), logsigmoid(-self.logits)
+        else:
+            probs = clamp_probs(self.probs)
+            success, failure = probs.log(), (-probs).log1p()
+        powers = value * success + (n - value) * failure
         return powers + log_binomial_coefficient(n, value)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributions import constraints
-from torch.distributions.utils import logits_to_probs
+from torch.distributions.utils import clamp_probs, logits_to_probs
 from torch.nn.functional import logsigmoid
 
 from ..errors import message
@@ -61,6 +61,10 @@ class Bernoulli(torch.distributions.Bernoulli, TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
+        if "logits" not in self.__dict__:
+            probs = clamp_probs(self.probs)
+            failure = ONE[probs.dtype] - value
+            return probs.log() * value + (-probs).log1p() * failure
         logits = self.logits
         return logsigmoid(logits) - logits * (ONE[logits.dtype] - value)
 

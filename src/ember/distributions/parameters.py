@@ -71,5 +71,6 @@ class Constant(dict[torch.dtype, Tensor]):
 
 
 ZERO = Constant(0.0)
+HALF = Constant(0.5)
 ONE = Constant(1.0)
 NEGATIVE_INFINITY = Constant(float("-inf"))

@@ -11,7 +11,7 @@ from torch.distributions import constraints
 
 from .. import settings
 from ..errors import message
-from .parameters import one, table
+from .parameters import NEGATIVE_INFINITY, ZERO, one, table
 from .shapes import broadcast_shape
 from .torch_distribution import TorchDistribution, expand_parameters
 from .validation import check_parameters
@@ -116,7 +116,12 @@ class Delta(TorchDistribution):
         equal = self.v == value
         if self._event_shape:
             equal = equal.flatten(-len(self._event_shape)).all(-1)
-        return torch.where(equal, self.log_density, -torch.inf)
+        density = self._log_density
+        if not isinstance(density, Tensor):
+            dtype = self.v.dtype
+            density = ZERO[dtype] if density == 0 else self.log_density
+            return torch.where(equal, density, NEGATIVE_INFINITY[dtype])
+        return torch.where(equal, density, NEGATIVE_INFINITY[density.dtype])
 
 
 class Unit(TorchDistribution):

@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from .noise import exponential, gaussian, unfilled
-from .parameters import ONE, Constant, Parameter, pair, several, table
+from .parameters import HALF, ONE, Constant, Parameter, pair, several, table
 from .torch_distribution import TorchDistribution, expand_parameters
 
 _EMPTY = torch.Size()
 _LOG_NORMALIZER = Constant(-0.5 * math.log(2.0 * math.pi))
 _MINUS_LOG_PI = Constant(-math.log(math.pi))
+_HALF_LOG_ONE_OVER_PI = Constant(-0.5 * math.log(math.pi))
 _MINUS_LOG_TWO = Constant(-math.log(2.0))
 _draw_without_gradient = torch.distributions.Distribution.sample
 
@@ -155,18 +156,23 @@ class StudentT(torch.distributions.StudentT, TorchDistribution):
 
     def rsample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
         noise = gaussian(self.df, self, sample_shape)
-        half_df = (0.5 * self.df).expand(noise.shape)
-        smallest = torch.finfo(half_df.dtype).tiny
-        chi2_over_df = torch._standard_gamma(half_df).clamp(min=smallest) / half_df
+        half_df = self.df * HALF[self.df.dtype]
+        chi2_over_df = torch._standard_gamma(half_df.expand(noise.shape)) / half_df
         return torch.addcmul(self.loc, noise * chi2_over_df.rsqrt(), self.scale)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
         z = (value - self.loc) / self.scale
-        half = 0.5 * self.df
-        more = half + 0.5
-        normalizer = more.lgamma() - half.lgamma() - 0.5 * (math.pi * self.df).log() - self.scale.log()
+        unit = HALF[self.df.dtype]
+        half = self.df * unit
+        more = half + unit
+        normalizer = (
+            more.lgamma()
+            - half.lgamma()
+            + torch.addcmul(_HALF_LOG_ONE_OVER_PI[half.dtype], self.df.log(), unit, value=-1)
+        )
+        normalizer = normalizer - self.scale.log()
         return torch.addcmul(normalizer, more, (z * z / self.df).log1p(), value=-1)
 
     def entropy(self) -> Tensor:

@@ -9,7 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ember.errors import message
+from ember.infer.prediction_shapes import (
+    batch_shape_of,
+    common_lead,
+    fit_to_site,
+    missing_dims,
+    plate_nesting,
+    run_prototype,
+    sample_sites,
+    stack_draws,
+    tensor_value,
+    without_minibatches,
+)
 from ember.poutine import condition, mask, trace
 from ember.poutine.plate_messenger import PlateMessenger
 from ember.poutine.trace_struct import Trace
@@ -58,7 +69,7 @@ class Predictive(torch.nn.Module):
         ):
             raise ValueError(f"return_sites must be a sequence of names, got {return_sites!r}")
         samples = dict(posterior_samples or {})
-        shape = _batch_shape(samples, batch_ndims)
+        shape = common_lead(samples, batch_ndims)
         if shape is not None:
             count = shape.numel()
             if num_samples is not None and num_samples != count:
@@ -89,7 +100,7 @@ class Predictive(torch.nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Return values by site, each ``[draws, ...]``, for the given arguments of the model."""
         samples = self._latents(args, kwargs)
-        prototype = _prototype(self.model, args, kwargs)
+        prototype = run_prototype(self.model, args, kwargs)
         with torch.no_grad():
             if self.parallel:
                 found = self._collect(self._vectorized(samples, prototype, args, kwargs), prototype)
@@ -104,7 +115,7 @@ class Predictive(torch.nn.Module):
     def get_vectorized_trace(self, *args: Any, **kwargs: Any) -> Trace:
         """Return the trace of one run of the model under an outermost plate over the draws."""
         samples = self._latents(args, kwargs)
-        return self._vectorized(samples, _prototype(self.model, args, kwargs), args, kwargs)
+        return self._vectorized(samples, run_prototype(self.model, args, kwargs), args, kwargs)
 
     def _latents(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Tensor]:
         if self.guide is None:
@@ -124,13 +135,15 @@ class Predictive(torch.nn.Module):
         model = mask(self.model, mask=False)
         columns: dict[str, list[Tensor]] = {}
         for index in range(self.num_samples):
-            values = {name: _fit(value[index], prototype.nodes.get(name)) for name, value in samples.items()}
-            run = _without_minibatches(trace(condition(model, data=values)).get_trace(*args, **kwargs))
+            values = {
+                name: fit_to_site(value[index], prototype.nodes.get(name)) for name, value in samples.items()
+            }
+            run = without_minibatches(trace(condition(model, data=values)).get_trace(*args, **kwargs))
             for name in self._names(run):
-                columns.setdefault(name, []).append(_value(run, name))
-        nesting = _nesting(prototype)
+                columns.setdefault(name, []).append(tensor_value(run, name))
+        nesting = plate_nesting(prototype)
         return {
-            name: _stack(name, values, (1,) * _missing_dims(prototype, name, nesting))
+            name: stack_draws(name, values, (1,) * missing_dims(prototype, name, nesting))
             for name, values in columns.items()
         }
 
@@ -141,7 +154,12 @@ class Predictive(torch.nn.Module):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Trace:
-        dim = max([_nesting(prototype), *(len(_batch(site)) for site in _sites(prototype).values())])
+        dim = max(
+            [
+                plate_nesting(prototype),
+                *(len(batch_shape_of(site)) for site in sample_sites(prototype).values()),
+            ]
+        )
         values = {}
         for name, value in samples.items():
             site = prototype.nodes.get(name)
@@ -149,7 +167,7 @@ class Predictive(torch.nn.Module):
                 values[name] = value
                 continue
             shape = tuple(site["value"].shape)
-            ones = (1,) * max(dim - len(_batch(site)), 0)
+            ones = (1,) * max(dim - len(batch_shape_of(site)), 0)
             whole = (self.num_samples, *ones, *shape)
             values[name] = value.reshape(whole) if value.numel() == torch.Size(whole).numel() else value
         plate = PlateMessenger(_PLATE, self.num_samples, dim=-dim - 1)
@@ -159,16 +177,16 @@ class Predictive(torch.nn.Module):
                 return self.model(*args, **kwargs)
 
         model = mask(condition(vectorized, data=values), mask=False)
-        return _without_minibatches(trace(model).get_trace(*args, **kwargs))
+        return without_minibatches(trace(model).get_trace(*args, **kwargs))
 
     def _collect(self, run: Trace, prototype: Trace) -> dict[str, Tensor]:
         """Bring each site's value of a vectorised run to ``[draws, ...]``."""
-        nesting = _nesting(prototype)
+        nesting = plate_nesting(prototype)
         found = {}
         for name in self._names(run):
-            value = _value(run, name)
-            expected = _value(prototype, name).shape
-            shape = torch.Size((self.num_samples, *(1,) * _missing_dims(prototype, name, nesting), *expected))
+            value = tensor_value(run, name)
+            expected = tensor_value(prototype, name).shape
+            shape = torch.Size((self.num_samples, *(1,) * missing_dims(prototype, name, nesting), *expected))
             if value.numel() == shape.numel():
                 found[name] = value.reshape(shape)
             else:
@@ -179,104 +197,22 @@ class Predictive(torch.nn.Module):
         """Return the names of the sites to return, in the order of the run."""
         chosen = self.return_sites
         if chosen is None:
-            return list(_sites(run))
+            return list(sample_sites(run))
         if len(chosen):
             return [name for name in run.nodes if name in chosen and name != "_INPUT"]
-        return [name for name in _sites(run) if name not in self.posterior_samples]
+        return [name for name in sample_sites(run) if name not in self.posterior_samples]
 
 
-def _batch_shape(samples: dict[str, Any], batch_ndims: int) -> torch.Size | None:
-    """Return the common leading shape of posterior draws, None if there are none."""
-    shape: torch.Size | None = None
-    first = ""
-    for name, value in samples.items():
-        if not isinstance(value, Tensor) or value.ndim < batch_ndims:
-            raise ValueError(
-                message(
-                    f"posterior_samples['{name}'] has no dimension of draws",
-                    site=name,
-                    expected=f"a tensor with {batch_ndims} leading dimension(s) of draws",
-                    actual=f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value),
-                )
-            )
-        if shape is None:
-            shape, first = value.shape[:batch_ndims], name
-        elif value.shape[:batch_ndims] != shape:
-            raise ValueError(
-                message(
-                    f"posterior_samples disagree about the number of draws: '{first}' and '{name}'",
-                    site=name,
-                    expected=f"leading shape {tuple(shape)}, as '{first}' has",
-                    actual=f"leading shape {tuple(value.shape[:batch_ndims])}",
-                )
-            )
-    return shape
+def predictive(
+    model: Callable[..., Any], posterior_samples: Mapping[str, Tensor], *args: Any, **kwargs: Any
+) -> Any:
+    """Draw from the posterior predictive distribution: the older function form of :class:`Predictive`.
 
-
-def _prototype(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace:
-    """Run the model once for the shapes of its sites."""
-    with torch.no_grad():
-        return _without_minibatches(trace(mask(model, mask=False)).get_trace(*args, **kwargs))
-
-
-def _without_minibatches(run: Trace) -> Trace:
-    for name, site in list(run.nodes.items()):
-        if site["type"] == "sample" and type(site["fn"]).__name__ == "_Subsample":
-            run.remove_node(name)
-    return run
-
-
-def _sites(run: Trace) -> dict[str, Any]:
-    return {name: site for name, site in run.nodes.items() if site["type"] == "sample"}
-
-
-def _batch(site: Any) -> torch.Size:
-    """Return the batch shape of a site."""
-    return torch.Size(getattr(site["fn"], "batch_shape", ()))
-
-
-def _nesting(prototype: Trace) -> int:
-    """Return the number of dimensions that the model's plates take."""
-    dims = [
-        -frame.dim
-        for site in _sites(prototype).values()
-        for frame in site["cond_indep_stack"]
-        if frame.dim is not None
-    ]
-    return max(dims, default=0)
-
-
-def _missing_dims(prototype: Trace, name: str, nesting: int) -> int:
-    site = prototype.nodes.get(name)
-    if site is None or site["type"] != "sample":
-        return 0
-    return max(nesting - len(_batch(site)), 0)
-
-
-def _fit(value: Tensor, site: Any) -> Tensor:
-    """Take off (or add) dimensions of size one, so that a draw has the shape of its site."""
-    shape = getattr(site["value"], "shape", None) if site is not None else None
-    if shape is not None and value.shape != shape and value.numel() == shape.numel():
-        return value.reshape(shape)
-    return value
-
-
-def _value(run: Trace, name: str) -> Tensor:
-    value = run.nodes[name]["value"]
-    return value if isinstance(value, Tensor) else torch.as_tensor(value)
-
-
-def _stack(name: str, values: list[Tensor], ones: tuple[int, ...]) -> Tensor:
-    shapes = {tuple(value.shape) for value in values}
-    if len(shapes) != 1:
-        raise ValueError(
-            message(
-                f"site '{name}' has different shapes in different draws, so that they cannot be stacked",
-                site=name,
-                expected="one shape",
-                actual=", ".join(map(str, sorted(shapes))),
-                fix="leave the site out by return_sites",
-            )
-        )
-    stacked = torch.stack(values)
-    return stacked.reshape(stacked.shape[:1] + ones + stacked.shape[1:])
+    ``num_samples``, ``return_sites``, ``parallel`` and ``return_trace`` are taken out of ``kwargs``.
+    """
+    return_trace = kwargs.pop("return_trace", False)
+    options = {
+        name: kwargs.pop(name) for name in ("num_samples", "return_sites", "parallel") if name in kwargs
+    }
+    sampler = Predictive(model, posterior_samples, **options)
+    return sampler.get_vectorized_trace(*args, **kwargs) if return_trace else sampler(*args, **kwargs)

@@ -9,25 +9,20 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from ember.errors import message
+from ember.model.checks import continuous_latents, inspect_in_any_precision
 from ember.model.evaluation import double_precision, to_double
 from ember.model.initialisation import InitStrategy
-from ember.model.inspection import (
-    Site,
-    SiteTable,
-    inspect_model,
-    support_of,
-)
-from ember.model.layout import Block, Layout, transform_of
-from ember.model.scoring import (
+from ember.model.inspection import Site, SiteTable
+from ember.model.layout import Block, Layout
+from ember.model.scoring import RecordMessenger, ScoreMessenger
+from ember.model.substitution import (
     DeterministicMessenger,
-    RecordMessenger,
-    ScoreMessenger,
     SubstituteMessenger,
+    SubstituteMinibatches,
+    UnconstrainMessenger,
 )
 from ember.model.support_search import find_supports
 from ember.poutine.messenger import Messenger
-from ember.poutine.runtime import Message
 
 
 class Density:
@@ -63,18 +58,8 @@ class Density:
     ) -> None:
         self.model = model
         self.validate = validate
-        self.sites: SiteTable = _inspect(model, args, dict(kwargs or {}), init_strategy, seed)
-        latents = self.sites.of_kind("latent")
-        _refuse_discrete([site for site in latents if site.is_discrete or site.support is None])
-        if not latents:
-            raise ValueError(
-                message(
-                    "the model has no latent site, so there is nothing to infer",
-                    expected="at least one sample statement without obs",
-                    actual=", ".join(f"{site.name} ({site.kind})" for site in self.sites.values())
-                    or "no sites",
-                )
-            )
+        self.sites: SiteTable = inspect_in_any_precision(model, args, dict(kwargs or {}), init_strategy, seed)
+        latents = continuous_latents(self.sites)
         leaves, self._structure = tree_flatten((args, dict(kwargs or {})))
         self._leaves = [to_double(leaf) for leaf in leaves]
         self._doubled = tree_unflatten(self._leaves, self._structure)
@@ -196,7 +181,7 @@ class Density:
         :raises ValueError: for missing or unknown sites.
         """
         self.layout._check_names(values)
-        handler = _Unconstrain(values, dict(self.layout.blocks))
+        handler = UnconstrainMessenger(values, dict(self.layout.blocks))
         with torch.no_grad(), double_precision(self._promote):
             args, kwargs = self._arguments(None)
             with SubstituteMinibatches(self.minibatches), handler:
@@ -239,88 +224,3 @@ class Density:
             blocks.append(block)
             start = block.stop
         return Layout(blocks)
-
-
-class SubstituteMinibatches(Messenger):
-    """Fix the indices of subsampled plates."""
-
-    def __init__(self, minibatches: dict[str, Tensor]) -> None:
-        self.minibatches = minibatches
-
-    def _pyro_sample(self, msg: Message) -> None:
-        if msg["name"] in self.minibatches and type(msg["fn"]).__name__ == "_Subsample":
-            msg["value"] = self.minibatches[msg["name"]]
-
-
-class _Unconstrain(Messenger):
-    """Put given constrained values at latent sites and note their unconstrained images."""
-
-    def __init__(self, values: Mapping[str, Any], blocks: dict[str, Block]) -> None:
-        self.values = values
-        self.blocks = blocks
-        self.unconstrained: dict[str, Tensor] = {}
-
-    def _pyro_sample(self, msg: Message) -> None:
-        block = self.blocks.get(str(msg["name"]))
-        if block is None:
-            return
-        value = (
-            torch.as_tensor(self.values[block.name])
-            .detach()
-            .to(torch.float64)
-            .expand(block.constrained_shape)
-        )
-        transform = transform_of(support_of(msg["fn"]), block.name) if block.dynamic else block.transform
-        self.unconstrained[block.name] = value if transform is None else transform.inv(value)
-        msg["value"] = value
-
-
-def _inspect(
-    model: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    init_strategy: InitStrategy | None,
-    seed: int | None,
-) -> SiteTable:
-    try:
-        return inspect_model(model, args, kwargs, init_strategy, seed)
-    except torch.linalg.LinAlgError:
-        raise
-    except RuntimeError as error:
-        # Perhaps the model multiplies float64 data with draws of the default dtype.
-        try:
-            with double_precision(promote=True, validate=True):
-                return inspect_model(model, args, kwargs, init_strategy, seed)
-        except Exception:
-            raise error from None
-
-
-def _refuse_discrete(sites: list[Site]) -> None:
-    if not sites:
-        return
-    listed = "; ".join(
-        f"'{site.name}' ~ {type(_innermost(site.fn)).__name__}{f' ({site.where})' if site.where else ''}"
-        for site in sites
-    )
-    names = ", ".join(f"'{site.name}'" for site in sites)
-    raise ValueError(
-        message(
-            f"discrete latent sites cannot be sampled by gradients: {listed}",
-            site=sites[0].name,
-            plates=sites[0].plates,
-            expected="continuous latent sites with a support",
-            actual=f"no density with a gradient at {names}",
-            fix="sum them out by hand (e.g. MixtureSameFamily, or logsumexp in a factor), or observe them",
-            where=sites[0].where,
-        )
-    )
-
-
-def _innermost(fn: Any) -> Any:
-    while hasattr(fn, "base_dist") and type(fn).__name__ in (
-        "Independent",
-        "ExpandedDistribution",
-        "MaskedDistribution",
-    ):
-        fn = fn.base_dist
-    return fn

@@ -8,92 +8,9 @@ import torch
 from torch import Tensor
 
 from ember.distributions.scaling import scale_and_mask
-from ember.errors import message
-from ember.model.inspection import support_of
-from ember.model.layout import Block, transform_of
-from ember.poutine.messenger import Messenger
+from ember.model.layout import Block
+from ember.model.substitution import SubstituteMessenger, detach_param
 from ember.poutine.runtime import Message
-
-
-class SubstituteMessenger(Messenger):
-    """Put the values at latent sites that belong to unconstrained ones; minibatches and params stay fixed.
-
-    :param blocks: the latent sites.
-    :param unconstrained: unconstrained values by site.
-    :param minibatches: indices of subsampled plates by name.
-
-    The log-determinants of the transforms are collected in ``terms``, the constrained values in ``values``.
-    """
-
-    def __init__(
-        self, blocks: dict[str, Block], unconstrained: dict[str, Tensor], minibatches: dict[str, Tensor]
-    ) -> None:
-        self.blocks = blocks
-        self.unconstrained = unconstrained
-        self.minibatches = minibatches
-        self.values: dict[str, Tensor] = {}
-        self.terms: list[Tensor] = []
-
-    def _process_message(self, msg: Message) -> None:
-        if msg["type"] != "sample":
-            return
-        name = str(msg["name"])
-        block = self.blocks.get(name)
-        if block is not None:
-            msg["value"] = self._constrain(block, msg["fn"])
-            msg["is_observed"] = False
-        elif not msg["is_observed"] and msg["value"] is None:
-            if name in self.minibatches:
-                msg["value"] = self.minibatches[name]
-            else:
-                _refuse_new_site(name)
-
-    def _constrain(self, block: Block, fn: Any) -> Tensor:
-        transform = block.transform
-        x = self.unconstrained[block.name]
-        if block.dynamic:
-            transform = transform_of(support_of(fn), block.name)
-        if transform is None:
-            self.values[block.name] = x
-            return x
-        y: Tensor = transform(x)
-        self.terms.append(transform.log_abs_det_jacobian(x, y))
-        self.values[block.name] = y
-        return y
-
-    def _postprocess_message(self, msg: Message) -> None:
-        if msg["type"] == "param":
-            _detach_param(msg)
-
-    def finish(self) -> None:
-        """Refuse an execution that left out a latent site.
-
-        :raises ValueError: naming the sites.
-        """
-        if len(self.values) != len(self.blocks):
-            missing = [name for name in self.blocks if name not in self.values]
-            raise ValueError(
-                message(
-                    f"latent sites {missing} of the first execution are missing in a later one",
-                    expected="the same latent sites in every execution of the model",
-                    fix="do not let control flow decide which sites there are; mask them out instead",
-                )
-            )
-
-
-class DeterministicMessenger(SubstituteMessenger):
-    """Keep the values of deterministic sites, in ``deterministics``."""
-
-    def __init__(
-        self, blocks: dict[str, Block], unconstrained: dict[str, Tensor], minibatches: dict[str, Tensor]
-    ) -> None:
-        super().__init__(blocks, unconstrained, minibatches)
-        self.deterministics: dict[str, Tensor] = {}
-
-    def _postprocess_message(self, msg: Message) -> None:
-        super()._postprocess_message(msg)
-        if msg["type"] == "sample" and msg["infer"].get("_deterministic"):
-            self.deterministics[str(msg["name"])] = msg["value"]
 
 
 class ScoreMessenger(SubstituteMessenger):
@@ -105,7 +22,7 @@ class ScoreMessenger(SubstituteMessenger):
             if term is not None:
                 self.terms.append(term)
         elif msg["type"] == "param":
-            _detach_param(msg)
+            detach_param(msg)
 
     def total(self) -> Tensor:
         """Return the sum of all terms, a scalar."""
@@ -150,23 +67,3 @@ def log_prob_of(msg: Message, is_latent: bool) -> Tensor | None:
             return log_prob
         return log_prob * torch.where(mask, scale, 1.0)
     return scale_and_mask(log_prob, scale, mask)
-
-
-def _detach_param(msg: Message) -> None:
-    value: Any = msg["value"]
-    detached: Any = value.detach().to(torch.float64) if value.dtype.is_floating_point else value.detach()
-    unconstrained = getattr(value, "unconstrained", None)
-    if unconstrained is not None:  # enclosing plates look for the leaf
-        detached._pyro_unconstrained_param = unconstrained()
-    msg["value"] = detached
-
-
-def _refuse_new_site(name: str) -> None:
-    raise ValueError(
-        message(
-            f"latent site '{name}' was not there in the first execution of the model",
-            site=name,
-            expected="the same latent sites in every execution of the model",
-            fix="do not let control flow decide which sites there are; mask them out instead",
-        )
-    )

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from ember.engine import random
 from ember.errors import InitialisationError, message
-from ember.model.density import Density, SubstituteMinibatches
+from ember.model.density import Density
 from ember.model.evaluation import double_precision
 from ember.model.initialisation import InitMessenger, InitStrategy
+from ember.model.substitution import SubstituteMinibatches
 from ember.poutine import trace as trace_handler
 
 MAX_TRIES = 100

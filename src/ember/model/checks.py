@@ -1,0 +1,83 @@
+"""Refuse models that have no density with a gradient, and inspect the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ember.errors import message
+from ember.model.evaluation import double_precision
+from ember.model.initialisation import InitStrategy
+from ember.model.inspection import Site, SiteTable, inspect_model
+
+
+def continuous_latents(table: SiteTable) -> list[Site]:
+    """Return the latent sites.
+
+    :raises ValueError: if there is none, or if one is discrete or has no support.
+    """
+    latents = table.of_kind("latent")
+    _refuse_discrete([site for site in latents if site.is_discrete or site.support is None])
+    if not latents:
+        raise ValueError(
+            message(
+                "the model has no latent site, so there is nothing to infer",
+                expected="at least one sample statement without obs",
+                actual=", ".join(f"{site.name} ({site.kind})" for site in table.values()) or "no sites",
+            )
+        )
+    return latents
+
+
+def inspect_in_any_precision(
+    model: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    init_strategy: InitStrategy | None,
+    seed: int | None,
+) -> SiteTable:
+    """Inspect a model, with its constants raised to float64 if it fails otherwise."""
+    try:
+        return inspect_model(model, args, kwargs, init_strategy, seed)
+    except torch.linalg.LinAlgError:
+        raise
+    except RuntimeError as error:
+        # Perhaps the model multiplies float64 data with draws of the default dtype.
+        try:
+            with double_precision(promote=True, validate=True):
+                return inspect_model(model, args, kwargs, init_strategy, seed)
+        except Exception:
+            raise error from None
+
+
+def _refuse_discrete(sites: list[Site]) -> None:
+    if not sites:
+        return
+    listed = "; ".join(
+        f"'{site.name}' ~ {type(_innermost(site.fn)).__name__}{f' ({site.where})' if site.where else ''}"
+        for site in sites
+    )
+    names = ", ".join(f"'{site.name}'" for site in sites)
+    raise ValueError(
+        message(
+            f"discrete latent sites cannot be sampled by gradients: {listed}",
+            site=sites[0].name,
+            plates=sites[0].plates,
+            expected="continuous latent sites with a support",
+            actual=f"no density with a gradient at {names}",
+            fix="sum them out by hand (e.g. MixtureSameFamily, or logsumexp in a factor), or observe them",
+            where=sites[0].where,
+        )
+    )
+
+
+def _innermost(fn: Any) -> Any:
+    while hasattr(fn, "base_dist") and type(fn).__name__ in (
+        "Independent",
+        "ExpandedDistribution",
+        "MaskedDistribution",
+    ):
+        fn = fn.base_dist
+    return fn

@@ -2,110 +2,111 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 import time
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Collection, Iterator
 
 import torch
 
-from ember.engine import machine
-from ember.engine.lowering.lower import ENTRY, Lowered, lower
+from ember.engine import cache, machine
+from ember.engine.listing import program_hash
+from ember.engine.lowering.lower import ENTRY, Layout, lower
+from ember.engine.native import CompiledProgram, Context
 from ember.engine.program import Program
+from ember.engine.statistics import statistics
+
+_REMEMBERED = 256  # compiled programs kept in memory; contexts in use keep theirs besides
+_memory: OrderedDict[str, CompiledProgram] = OrderedDict()
+_lock = threading.Lock()
 
 
-# The words shared with running code.
-LIMIT, PROGRESS, ERROR = range(3)
-_NO_LIMIT = 2**63 - 1
+def compile(
+    program: Program,
+    target: machine.Target | None = None,
+    compact: Collection[int] = (),
+    use_disk: bool = True,
+) -> CompiledProgram:
+    """Compile a program to machine code, or find it compiled in memory or in the user's cache directory.
 
-
-class Context:
-    """What one thread needs to run a program: workspace, outputs, flags and the table of pointers."""
-
-    def __init__(self, program: CompiledProgram) -> None:
-        self.program = program
-        lowered = program.lowered
-        self._arena = torch.empty(lowered.arena_size + 64, dtype=torch.uint8)
-        start = self._arena.data_ptr()
-        self._arena_address = start + (-start) % 64
-        self.flags = torch.zeros(8, dtype=torch.int64)
-        self._interrupted = False
-        self.outputs = tuple(torch.empty(shape, dtype=dtype) for shape, dtype in lowered.outputs)
-        self._inputs: list[torch.Tensor | None] = [None] * len(lowered.inputs)
-        pointers = [self.flags.data_ptr(), *[0] * len(lowered.inputs)]
-        pointers += [constant.data_ptr() for constant in lowered.constants]
-        pointers += [output.data_ptr() for output in self.outputs]
-        self._table = (ctypes.c_void_p * len(pointers))(*pointers)
-        self._first_output = len(pointers) - len(self.outputs)
-        self._call = program.code.function
-
-    def bind(self, *tensors: torch.Tensor) -> Context:
-        """Read these inputs in the next runs; contiguous ones are read where they are, and may change."""
-        expected = self.program.lowered.inputs
-        if len(tensors) != len(expected):
-            raise ValueError(f"the program takes {len(expected)} tensors, got {len(tensors)}")
-        for position, (tensor, (shape, dtype)) in enumerate(zip(tensors, expected, strict=True)):
-            if tuple(tensor.shape) != shape or tensor.dtype != dtype:
-                raise ValueError(
-                    f"input {position} of the program is {dtype}{list(shape)}, got {tensor.dtype}{list(tensor.shape)}"
-                )
-            kept = tensor.detach().contiguous()
-            self._inputs[position] = kept
-            self._table[1 + position] = kept.data_ptr()
-        return self
-
-    def run(self, limit: int | None = None) -> tuple[torch.Tensor, ...]:
-        """Run the program on the bound inputs; the outputs are overwritten by the next run.
-
-        :param limit: most iterations of the outermost loop; rows of a scan's results beyond it mean nothing.
-        """
-        self.flags[LIMIT] = _NO_LIMIT if limit is None else limit
-        if self._interrupted:
-            self.flags[LIMIT] = 0
-        self._call(self._arena_address, self._table)
-        return self.outputs
-
-    @property
-    def progress(self) -> int:
-        """Finished iterations of the outermost loop; may be read while another thread runs the program."""
-        return int(self.flags[PROGRESS])
-
-    def interrupt(self) -> None:
-        """Let the outermost loop stop after its present iteration, and later runs after their first."""
-        self._interrupted = True
-        self.flags[LIMIT] = 0
-
-
-class CompiledProgram:
-    """A program as machine code."""
-
-    def __init__(self, lowered: Lowered, code: machine.Code, seconds: float) -> None:
-        self.lowered = lowered
-        self.code = code
-        self.seconds = seconds
-        self._local = threading.local()
-
-    def context(self) -> Context:
-        """Make a workspace with outputs of its own; use it from one thread at a time."""
-        return Context(self)
-
-    def __call__(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Run on tensors and return new ones."""
-        context = self.context().bind(*tensors)
-        return context.run()
-
-
-def compile(program: Program, target: machine.Target | None = None) -> CompiledProgram:
-    """Compile a program to machine code.
-
-    :raises NotLowerable: if an operation has no lowering.
+    :param target: the machine to compile for, by default the one this runs on.
+    :param compact: positions of float64 inputs to be read as float32, which halves the memory that large data
+        occupies; arithmetic stays in float64.
+    :param use_disk: look in the cache directory, and write to it.
+    :raises NotLowerable: if an operation has no lowering, or the program is too large.
     """
     target = target or machine.host()
-    start = time.perf_counter()
-    lowered = lower(program, target.lanes, target.masked_tails)
+    started = time.perf_counter()
+    key = machine.digest(program_hash(program), target.identity, cache.code_version(), repr(sorted(compact)))
+    with _lock:
+        found = _memory.get(key)
+        if found is not None:
+            _memory.move_to_end(key)
+    if found is not None:
+        statistics.count(memory_hits=1)
+        return found
+    compiled = _load(key, program, target, started) if use_disk else None
+    if compiled is None:
+        compiled = _make(key, program, target, started, compact, use_disk)
+    with _lock:
+        _memory[key] = compiled
+        while len(_memory) > _REMEMBERED:
+            _memory.popitem(last=False)
+    return compiled
+
+
+def forget() -> None:
+    """Empty the cache in memory; the one on disk stays."""
+    with _lock:
+        _memory.clear()
+
+
+def _load(key: str, program: Program, target: machine.Target, started: float) -> CompiledProgram | None:
+    entry = cache.load(key)
+    if entry is None:
+        return None
+    description, data = entry
+    layout = Layout.from_description(description)
+    code = machine.Code(data, target, ENTRY, layout.symbols)
+    seconds = time.perf_counter() - started
+    statistics.count(disk_hits=1, compile_seconds=seconds)
+    return CompiledProgram(layout, code, _constants(program, layout), seconds)
+
+
+def _make(
+    key: str,
+    program: Program,
+    target: machine.Target,
+    started: float,
+    compact: Collection[int],
+    use_disk: bool,
+) -> CompiledProgram:
+    lowered = lower(program, target.lanes, target.masked_tails, compact)
     data = machine.assemble(lowered.text, target, lowered.num_calls)
-    code = machine.Code(data, target, ENTRY, lowered.symbols)
-    return CompiledProgram(lowered, code, time.perf_counter() - start)
+    code = machine.Code(data, target, ENTRY, lowered.layout.symbols)
+    if use_disk:
+        cache.store(key, lowered.layout.description(), data)
+    seconds = time.perf_counter() - started
+    statistics.count(compilations=1, compile_seconds=seconds)
+    compiled = CompiledProgram(lowered.layout, code, _constants(program, lowered.layout), seconds)
+    compiled.text = lowered.text
+    return compiled
 
 
-__all__ = ["CompiledProgram", "Context", "Sequence", "compile"]
+def _constants(program: Program, layout: Layout) -> list[torch.Tensor | None]:
+    """Return the constants that the code reads from memory; None for those that are part of it."""
+    return [
+        data.detach().contiguous() if needed else None
+        for data, needed in zip(_all_constants(program), layout.constants, strict=True)
+    ]
+
+
+def _all_constants(program: Program) -> Iterator[torch.Tensor]:
+    """Yield the constants of a program and its regions, in the order in which lowering meets them."""
+    yield from program.constants.values()
+    for node in program.nodes:
+        for region in node.regions:
+            yield from _all_constants(region)
+
+
+__all__ = ["CompiledProgram", "Context", "compile", "forget"]

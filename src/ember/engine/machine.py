@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import hashlib
 import importlib
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,8 +15,6 @@ from typing import Any
 
 SMALL = 4000  # lines of LLVM text up to which the costlier optimisations are affordable
 INLINED_CALLS = 60  # elementary functions are written into loops up to this many calls
-
-_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,17 @@ class Target:
     def identity(self) -> str:
         """A string that differs for machines that need different code."""
         return f"{_binding().get_default_triple()}|{self.cpu}|{self.features}|{self.lanes}"
+
+
+# Compilations exclude each other, and a fork: a child never inherits a lock that nobody will release.
+_lock = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+
+
+def digest(*parts: str) -> str:
+    """Return a key for the cache, different for different parts."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 @lru_cache(maxsize=1)

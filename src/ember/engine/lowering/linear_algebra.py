@@ -59,9 +59,7 @@ def spoil(k: Kernel, failed: Reg, target: Tensor, offset: Linear, size: int) -> 
     flat = Tensor((target.numel,), target.kind)
     flat.home = memory_of(target)
     with k.scope():
-        pointwise_loop(
-            k, (size,), lambda index: k.write(flat, (ix.add(offset.scale(size), *index),), nan)
-        )
+        pointwise_loop(k, (size,), lambda index: k.write(flat, (ix.add(offset.scale(size), *index),), nan))
     k.jump(done)
     k.start(done)
 
@@ -322,9 +320,7 @@ def _sign_and_diagonal(b: Builder, factors: Tensor, pivots: Tensor) -> tuple[Ten
 
     signs = b.map(pivots.shape, kind, [(pivots, True)], moved, 2)
     rank = len(pivots.shape)
-    sign = reduce_axes(
-        b, [signs], [rank - 1], [const(1.0, kind)], lambda k, a, v: [k.mul(a[0], v[0])]
-    )[0]
+    sign = reduce_axes(b, [signs], [rank - 1], [const(1.0, kind)], lambda k, a, v: [k.mul(a[0], v[0])])[0]
     batch = factors.shape[:-2]
     strides = [math.prod(batch[d + 1 :]) * n * n for d in range(len(batch))]
     return sign, strided(b, factors, (*batch, n), (*strides, n + 1), 0)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from ember.engine.program import Program
+from ember.engine.program import Program, Value
 
 from . import control, indexing, linear_algebra, pointwise, products, random_bits, reductions, special, views  # noqa: F401 - they fill the table of operations
 from .builder import Builder
+from .elements import DTYPES, KINDS
 from .kernel import Kernel
 from .memory import layout, settle
 from .regions import emit_block
@@ -21,70 +24,114 @@ ENTRY = "ember_run"
 EMBEDDED = 64  # constants of at most this many elements are part of the code
 
 
+Signature = tuple[tuple[int, ...], torch.dtype]
+
+
+@dataclass
+class Layout:
+    """What the entry point ``void ember_run(ptr arena, ptr table)`` expects.
+
+    The arena is a workspace of ``arena_size`` bytes, aligned to 64; the table holds pointers: to the words shared
+    with Python, then to inputs, constants and outputs.
+
+    :ivar constants: for each constant of the program, whether it is read from memory.
+    :ivar compact: inputs given as float32.
+    :ivar symbols: functions of libm, SciPy, BLAS and LAPACK that the code calls.
+    """
+
+    arena_size: int
+    inputs: list[Signature]
+    outputs: list[Signature]
+    constants: list[bool]
+    compact: list[int]
+    symbols: list[str]
+
+    def description(self) -> dict[str, Any]:
+        """Return a form that JSON can hold."""
+        return {
+            "arena_size": self.arena_size,
+            "inputs": [[list(shape), KINDS[dtype]] for shape, dtype in self.inputs],
+            "outputs": [[list(shape), KINDS[dtype]] for shape, dtype in self.outputs],
+            "constants": self.constants,
+            "compact": self.compact,
+            "symbols": self.symbols,
+        }
+
+    @classmethod
+    def from_description(cls, description: dict[str, Any]) -> Layout:
+        """Undo :meth:`description`."""
+        signatures = {
+            name: [(tuple(shape), DTYPES[kind]) for shape, kind in description[name]]
+            for name in ("inputs", "outputs")
+        }
+        return cls(**{**description, **signatures})
+
+
 @dataclass
 class Lowered:
-    """LLVM text, and what its entry point expects.
+    """LLVM text, and how it is called.
 
-    The entry ``void ember_run(ptr arena, ptr table)`` gets a workspace of ``arena_size`` bytes, aligned to 64, and
-    a table of pointers: the flags (limit, progress, error), then inputs, large constants and outputs.
+    :ivar num_calls: number of calls of elementary functions.
     """
 
     text: str
-    arena_size: int
-    constants: list[torch.Tensor]
-    inputs: list[tuple[tuple[int, ...], torch.dtype]]
-    outputs: list[tuple[tuple[int, ...], torch.dtype]]
-    symbols: list[str] = field(default_factory=list)
-    num_calls: int = 0
-    num_groups: int = 0
+    layout: Layout
+    num_calls: int
 
 
-def lower(program: Program, lanes: int, masked_tails: bool) -> Lowered:
+def lower(program: Program, lanes: int, masked_tails: bool, compact: Collection[int] = ()) -> Lowered:
     """Lower a program for a machine with ``lanes`` float64 per vector register.
 
+    :param masked_tails: whether the machine masks lanes cheaply.
+    :param compact: positions of float64 inputs that are given as float32.
     :raises NotLowerable: naming the operation, the reason and the user's line.
     """
     builder = Builder()
     slot = 1
-    for value in program.inputs:
-        tensor = Tensor(value.shape, builder.kind(value.dtype))
-        tensor.storage = ("table", slot)
+    for position, value in enumerate(program.inputs):
+        builder.values[value] = _input(builder, value, slot, position in compact)
         slot += 1
-        builder.values[value] = tensor
     builder.run(program)
     module = Module()
-    module.functions.append("")
-    first_output = slot + len(builder.constants)
-    outputs = _place_outputs(builder, program, first_output)
+    outputs = _place_outputs(builder, program, slot + len(builder.constants))
     block = builder.block
     block.outputs = outputs
     plan(block)
     kernel = Kernel(module, ENTRY, lanes, masked_tails)
-    constants = []
+    stored = []
     for tensor in builder.constants:
-        if isinstance(tensor, Map):
-            constants.append(torch.zeros(0))
-        elif tensor.numel <= EMBEDDED:
-            kernel.global_constant(tensor)
-            constants.append(torch.zeros(0))
-        else:
+        stored.append(not isinstance(tensor, Map) and tensor.numel > EMBEDDED)
+        if stored[-1]:
             tensor.storage = ("table", slot)
-            constants.append(torch.from_numpy(tensor.constant))
             tensor.constant = None
+        elif not isinstance(tensor, Map):
+            kernel.global_constant(tensor)
         slot += 1
     arena_size = layout(block)
     settle(block, 0)
     emit_block(kernel, block)
     kernel.finish("")
-    return Lowered(
-        text=module.text(),
+    signature = Layout(
         arena_size=arena_size,
-        constants=constants,
         inputs=[(tuple(value.shape), value.dtype) for value in program.inputs],
         outputs=[(tuple(value.shape), value.dtype) for value in program.outputs],
+        constants=stored,
+        compact=sorted(compact),
         symbols=sorted(module.symbols),
-        num_calls=module.num_calls,
-        num_groups=len(block.groups),
+    )
+    return Lowered(module.text(), signature, module.num_calls)
+
+
+def _input(builder: Builder, value: Value, slot: int, compact: bool) -> Tensor:
+    kind = builder.kind(value.dtype)
+    tensor = Tensor(value.shape, "f32" if compact else kind)
+    tensor.storage = ("table", slot)
+    if not compact:
+        return tensor
+    if kind != "f64":
+        raise ValueError(f"only float64 inputs can be stored as float32, got {value.dtype}")
+    return builder.map(
+        value.shape, kind, [(tensor, True)], lambda k, index: k.convert(k.read(tensor, index), kind), 0
     )
 
 
@@ -105,4 +152,4 @@ def _place_outputs(builder: Builder, program: Program, slot: int) -> list[Tensor
     return outputs
 
 
-__all__ = ["ENTRY", "Lowered", "lower"]
+__all__ = ["ENTRY", "Layout", "Lowered", "lower"]

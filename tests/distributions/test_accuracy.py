@@ -133,6 +133,19 @@ def test_gamma_poisson_for_large_rates():
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_cauchy_tails_do_not_overflow(dtype):
+    x = torch.tensor([0.0, 1e-5, 1.0, 1e25], dtype=dtype, requires_grad=True)
+    for d, reference in [(dist.Cauchy(0.0, 1.0), st.cauchy), (dist.HalfCauchy(1.0), st.halfcauchy)]:
+        log_prob = d.log_prob(x)
+        expected = torch.as_tensor(reference.logpdf(x.detach().double().numpy())).to(dtype)
+        torch.testing.assert_close(log_prob, expected)
+        (gradient,) = torch.autograd.grad(log_prob.sum(), x)
+        inner = x.detach()[:3]
+        torch.testing.assert_close(gradient[:3], -2 * inner / (1 + inner**2))
+        assert torch.isfinite(gradient).all()
+
+
 def test_nan_masked():
     d = dist.NanMaskedNormal(t(0.0).requires_grad_(), 1.0)
     log_prob = d.log_prob(t(math.nan, 1.0))

@@ -1,7 +1,5 @@
 """Check the laws that every family obeys, over one example of each."""
 
-
-
 from __future__ import annotations
 
 import copy

@@ -222,5 +222,6 @@ class HalfCauchy(torch.distributions.HalfCauchy, TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         z = value / self.scale
-        density = _LOG_TWO_OVER_PI[z.dtype] - self.scale.log() - (z * z).log1p()
+        spread = torch.hypot(z, ONE[z.dtype]).log()
+        density = torch.sub(_LOG_TWO_OVER_PI[z.dtype] - self.scale.log(), spread, alpha=2)
         return torch.where(z >= ZERO[z.dtype], density, NEGATIVE_INFINITY[z.dtype])

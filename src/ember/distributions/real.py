@@ -63,7 +63,9 @@ class Cauchy(torch.distributions.Cauchy, TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         z = (value - self.loc) / self.scale
-        return _MINUS_LOG_PI[z.dtype] - self.scale.log() - (z * z).log1p()
+        # log(1 + z²) by hypot, which does not overflow where z² does.
+        spread = torch.hypot(z, ONE[z.dtype]).log()
+        return torch.sub(_MINUS_LOG_PI[z.dtype] - self.scale.log(), spread, alpha=2)
 
 
 class Laplace(torch.distributions.Laplace, TorchDistribution):

@@ -7,12 +7,19 @@ import torch
 
 import ember
 import ember.distributions as dist
-from ember import poutine
+from ember import poutine, settings
 from ember.distributions import constraints
 from ember.errors import InitialisationError
 from ember.infer import HMC, MCMC, NUTS
 from ember.infer.mcmc import MCMCKernel
 from ember.model.initialisation import init_to_value
+
+
+@pytest.fixture
+def eagerly():
+    """Execute models in Python throughout, so that what they do there beside sampling is seen."""
+    with settings.context(execution="eager"):
+        yield
 
 
 def run(model, *args, draws=300, warmup=150, chains=1, kernel=NUTS, seed=1, options=None, **kwargs):
@@ -54,8 +61,10 @@ MEAN, SD = Y.sum() / 4.25, 4.25**-0.5
         (HMC, {"step_size": 0.3, "num_steps": 4, "adapt_step_size": False, "adapt_mass_matrix": False}),
     ],
 )
-def test_conjugate_normal(kernel, options):
-    mcmc = run(normal_normal, Y, kernel=kernel, options=options, draws=400)
+@pytest.mark.parametrize("execution", ["eager", "native"])
+def test_conjugate_normal(kernel, options, execution):
+    with settings.context(execution=execution):
+        mcmc = run(normal_normal, Y, kernel=kernel, options=options, draws=400)
     agrees(mcmc.get_samples(group_by_chain=True)["mu"], MEAN, SD)
 
 
@@ -191,7 +200,7 @@ def test_two_runs_differ():
     assert not torch.equal(first, mcmc.get_samples()["mu"])
 
 
-def test_draws_do_not_depend_on_hooks_or_chunks():
+def test_draws_do_not_depend_on_hooks_or_chunks(eagerly):
     calls = []
     plain = run(normal_normal, Y, draws=6, warmup=6).get_samples()["mu"]
     hooked = run(normal_normal, Y, draws=6, warmup=6, hook_fn=lambda *a: calls.append(a)).get_samples()["mu"]
@@ -436,9 +445,7 @@ def test_blocks_of_a_dense_metric():
         run(model, options={"full_mass": [("q",)]})
 
 
-def test_validation_inside_when_asked_for():
-    from ember import settings
-
+def test_validation_inside_when_asked_for(eagerly):
     flags = set()
 
     def model():
@@ -454,7 +461,7 @@ def test_validation_inside_when_asked_for():
         assert flags == {not disable}
 
 
-def test_store_and_stack_are_left_clean_by_an_error():
+def test_store_and_stack_are_left_clean_by_an_error(eagerly):
     def model():
         ember.sample("x", dist.Normal(0.0, 1.0))
         if len(calls) > 30:

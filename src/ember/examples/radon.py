@@ -53,19 +53,17 @@ def model(county: Tensor, floor: Tensor, uranium: Tensor, log_radon: Tensor | No
         return ember.sample("log_radon", dist.Normal(mean, sigma_y), obs=log_radon)
 
 
-def fit(
-    seconds: float, seed: int = 0, num_chains: int = 4, draws: int | None = None, progress: bool = True
-) -> MCMC:
+def fit(seconds: float, seed: int = 0, num_chains: int = 4, draws: int = 1000, progress: bool = True) -> MCMC:
     """Sample the posterior.
 
     :param seconds: end after about that time, with fewer draws.
-    :param draws: number of warmup draws and of kept draws of each chain; by default 300 and up to 1,000.
+    :param draws: number of warmup draws, and of kept draws unless the time is over before, of each chain.
     """
     ember.set_rng_seed(seed)
     mcmc = MCMC(
         NUTS(model),
-        num_samples=draws or 1000,
-        warmup_steps=draws or 300,
+        num_samples=draws,
+        warmup_steps=draws,
         num_chains=num_chains,
         disable_progbar=not progress,
         max_seconds=seconds,
@@ -79,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Fit the Minnesota radon data.")
     parser.add_argument("--output", type=Path, default=Path("demo-output"), help="directory for the plots")
     parser.add_argument("--seconds", type=float, default=240.0, help="time to spend, about")
-    parser.add_argument("--draws", type=int, help="draws of each chain after as many of warmup")
+    parser.add_argument("--draws", type=int, default=1000, help="draws of each chain after as many of warmup")
     parser.add_argument("--chains", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-progress", action="store_true")

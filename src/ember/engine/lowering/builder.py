@@ -15,7 +15,7 @@ from .errors import NotLowerable
 from .index import ZERO
 from .kernel import Kernel
 from .schedule import Block, chain_start
-from .tensors import Emit, Index, Map, Stage, Tensor, memory_of, squeeze
+from .tensors import Emit, Index, Map, Stage, Tensor, broadcast, memory_of, squeeze
 
 Operation = Callable[..., Any]
 OPERATIONS: dict[str, Operation] = {}
@@ -117,7 +117,7 @@ class Builder:
         if compute is None:
             compute = kind if kind != "i1" else self.promote(*operands)
         if shape is None:
-            shape = torch.broadcast_shapes(*(op.shape for op in operands if isinstance(op, Tensor)))
+            shape = broadcast(*(op.shape for op in operands if isinstance(op, Tensor)))
         shape = tuple(shape)
 
         def emit(k: Kernel, index: Index) -> Reg:

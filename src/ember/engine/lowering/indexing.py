@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-
 from .builder import Builder, Number, broadcast_index, operation
 from .elements import Reg, const, is_float
 from .index import Linear
 from .kernel import Kernel
 from .pointwise import maximum, minimum
-from .tensors import Index, Map, Scatter, Tensor, squeeze
+from .tensors import Index, Map, Scatter, Tensor, broadcast, squeeze
 from .views import expand
 
 Combine = Callable[[Kernel, Reg, Reg], Reg]
@@ -44,7 +42,7 @@ def _plan_index(
     for _, each in known:
         if each.kind in ("i1", "u8"):
             raise b.refuse("it is indexed by a mask, so its shape depends on data")
-    joint = tuple(torch.broadcast_shapes(*(each.shape for _, each in known)))
+    joint = broadcast(*(each.shape for _, each in known))
     dims = [dim for dim, _ in known]
     adjacent = dims == list(range(dims[0], dims[-1] + 1))
     rest = [dim for dim in range(len(x_shape)) if dim not in dims]

@@ -17,7 +17,7 @@ from .index import ZERO, Linear
 from .kernel import Kernel
 from .loops import loop, pointwise_loop
 from .products import element_address
-from .tensors import Extern, Index, Tensor, memory_of
+from .tensors import Extern, Index, Tensor, broadcast, memory_of
 from .views import expand, transpose, triangle
 
 
@@ -153,9 +153,7 @@ def solve_triangular(
 
 
 def _joint_batch(a: Tensor, y: Tensor) -> tuple[int, ...]:
-    import torch
-
-    return tuple(torch.broadcast_shapes(a.shape[:-2], y.shape[:-2]))
+    return broadcast(a.shape[:-2], y.shape[:-2])
 
 
 @operation("aten.linalg_solve_triangular.default")

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from . import mathematics
-from .builder import Builder, Number, operation
+from .builder import Builder, Number, broadcast_index, operation
 from .elements import BITS, Reg, const, is_float, operand, type_name
 from .kernel import Kernel
-from .tensors import Map, Tensor
+from .tensors import Map, Tensor, broadcast, squeeze
 
 Operand = Tensor | Number
 
@@ -364,10 +364,7 @@ def mixed(
     b: Builder, function: Callable[..., Reg], *operands: Tensor, cost: int = 1, kind: str | None = None
 ) -> Map:
     """Apply a function to elements of different kinds, with broadcasting."""
-    from .builder import broadcast_index
-    from .tensors import squeeze
-
-    shape = tuple(torch.broadcast_shapes(*(op.shape for op in operands)))
+    shape = broadcast(*(op.shape for op in operands))
     pairs = [(op, squeeze(op.shape) == squeeze(shape)) for op in operands]
     return b.map(
         shape,

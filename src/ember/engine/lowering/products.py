@@ -10,7 +10,7 @@ from .index import Linear
 from .kernel import Kernel
 from .loops import loop
 from .reductions import reduce_axes
-from .tensors import Extern, Index, Map, Tensor
+from .tensors import Extern, Index, Map, Tensor, broadcast
 from .views import expand, transpose
 
 BLAS_FROM = 4096  # multiplications from which BLAS is called for a product of two matrices
@@ -212,9 +212,7 @@ def _matmul(b: Builder, x: Tensor, y: Tensor) -> Tensor:
         return matrix_product(b, x, y)
     left = b.reshape(x, (1, *x.shape)) if len(x.shape) == 1 else x
     right = b.reshape(y, (*y.shape, 1)) if len(y.shape) == 1 else y
-    import torch
-
-    batch = tuple(torch.broadcast_shapes(left.shape[:-2], right.shape[:-2]))
+    batch = broadcast(left.shape[:-2], right.shape[:-2])
     product = matrix_product(
         b,
         expand(b, left, (*batch, *left.shape[-2:])),

@@ -255,3 +255,15 @@ def memory_of(tensor: Tensor) -> Tensor:
             tensor = tensor.alias_of
         else:
             return tensor
+
+
+def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """Return the joint shape; ``torch.broadcast_shapes`` would import a second's worth of modules."""
+    joint: list[int] = []
+    for shape in shapes:
+        joint = [1] * (len(shape) - len(joint)) + joint
+        start = len(joint) - len(shape)
+        for position, size in enumerate(shape, start):
+            if joint[position] == 1:
+                joint[position] = size
+    return tuple(joint)

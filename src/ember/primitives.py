@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.distributions.constraints import Constraint
 
-from ember import settings
 from ember.distributions import Delta, Unit, constraints
-from ember.distributions.shapes import broadcast_shape
 from ember.errors import message
 from ember.params import get_param_store, param_with_module_name
 from ember.poutine import mask as mask_handler
 from ember.poutine.param_messengers import LiftMessenger
-from ember.poutine.plate_messenger import PlateMessenger
-from ember.poutine.runtime import InferDict, apply_stack, get_plates, handler_stack, new_message
+from ember.poutine.plate_messenger import PlateMessenger, plate_stack
+from ember.poutine.runtime import InferDict, apply_stack, handler_stack, new_message
+from ember.poutine.site_checks import as_obs_mask, masked_batch_shape
+from ember.settings import enable_validation, validation_enabled
+
+__all__ = [
+    "barrier",
+    "deterministic",
+    "enable_validation",
+    "factor",
+    "module",
+    "param",
+    "plate",
+    "plate_stack",
+    "random_module",
+    "sample",
+    "subsample",
+    "validation_enabled",
+]
 
 plate = PlateMessenger
 
@@ -81,44 +95,8 @@ def _sample_masked(
     obs_mask: bool | torch.Tensor,
 ) -> torch.Tensor:
     """Split a partly observed site in an observed and an unobserved one, and merge their values."""
-    if isinstance(obs_mask, bool):
-        obs_mask = torch.tensor(obs_mask)
-    if not isinstance(obs_mask, torch.Tensor) or obs_mask.dtype != torch.bool:
-        raise ValueError(
-            message(
-                f"Invalid obs_mask at site '{name}'",
-                site=name,
-                expected="a bool or a tensor of dtype torch.bool",
-                actual=repr(obs_mask),
-                fix="use obs_mask.bool()",
-            )
-        )
-    if not hasattr(fn, "batch_shape"):
-        raise TypeError(
-            message(
-                f"obs_mask at site '{name}' needs a distribution",
-                site=name,
-                expected="a distribution with a batch_shape",
-                actual=f"{fn!r}",
-                fix="pass a distribution, or leave obs_mask out",
-            )
-        )
-    batch_shape = _plated_batch_shape(fn.batch_shape)
-    try:
-        compatible = broadcast_shape(obs_mask.shape, batch_shape) == batch_shape
-    except ValueError:
-        compatible = False
-    if not compatible:
-        raise ValueError(
-            message(
-                f"Invalid obs_mask shape {tuple(obs_mask.shape)} at site '{name}'",
-                site=name,
-                plates=get_plates(),
-                expected=f"a shape that broadcasts to the batch shape {tuple(batch_shape)}",
-                actual=tuple(obs_mask.shape),
-                fix="give the mask one element for each batch element, event dimensions left out",
-            )
-        )
+    obs_mask = as_obs_mask(name, obs_mask)
+    batch_shape = masked_batch_shape(name, fn, obs_mask)
     fn = fn.expand(batch_shape)
     with mask_handler(mask=~obs_mask):
         unobserved = sample(f"{name}_unobserved", fn, *args, **kwargs)
@@ -129,18 +107,6 @@ def _sample_masked(
     with mask_handler(mask=obs_mask):
         observed = sample(f"{name}_observed", fn, *args, obs=obs, **kwargs)
     return deterministic(name, torch.where(event_mask, observed, unobserved), event_dim=fn.event_dim)
-
-
-def _plated_batch_shape(batch_shape: torch.Size) -> torch.Size:
-    """Return the batch shape that a site here will have once the enclosing plates have expanded it."""
-    shape = list(batch_shape)
-    for frame in get_plates():
-        if frame.dim is None or frame.size == -1:
-            continue
-        shape = [1] * (-frame.dim - len(shape)) + shape
-        if shape[frame.dim] == 1:
-            shape[frame.dim] = int(frame.size)
-    return torch.Size(shape)
 
 
 def param(
@@ -227,23 +193,6 @@ def _identity(data: Any, **kwargs: Any) -> Any:
     return data
 
 
-@contextmanager
-def plate_stack(prefix: str, sizes: Any, rightmost_dim: int = -1) -> Iterator[None]:
-    """Open a contiguous stack of plates.
-
-    :param prefix: the plates are named ``prefix_0``, ``prefix_1``, … from the right.
-    :param sizes: sizes, read left to right as the resulting batch shape.
-    :param rightmost_dim: negative dimension of the last size.
-    :raises ValueError: if ``rightmost_dim`` is not negative.
-    """
-    if rightmost_dim >= 0:
-        raise ValueError(f"plate_stack '{prefix}': rightmost_dim must be negative, got {rightmost_dim}")
-    with ExitStack() as stack:
-        for index, size in enumerate(reversed(tuple(sizes))):
-            stack.enter_context(plate(f"{prefix}_{index}", size, dim=rightmost_dim - index))
-        yield
-
-
 def module(name: str, nn_module: torch.nn.Module, update_module_params: bool = False) -> torch.nn.Module:
     """Register the parameters of a torch module with the store, under ``name$$$parameter``.
 
@@ -321,27 +270,3 @@ def barrier(data: Any) -> Any:
     if not handler_stack():
         return data
     return apply_stack(new_message("barrier", None, _identity, (data,)))["value"]
-
-
-def enable_validation(is_validate: bool = True) -> None:
-    """Switch all validation on or off: of distributions (ember's and torch's), inference and handlers."""
-    settings.set(**_validation_flags(is_validate))
-
-
-@contextmanager
-def validation_enabled(is_validate: bool = True) -> Iterator[None]:
-    """Switch all validation on or off inside a ``with`` block, and restore each flag after it."""
-    with settings.context(**_validation_flags(is_validate)):
-        yield
-
-
-def _validation_flags(is_validate: bool) -> dict[str, bool]:
-    return dict.fromkeys(
-        (
-            "validate_distributions_torch",
-            "validate_distributions_pyro",
-            "validate_infer",
-            "validate_poutine",
-        ),
-        bool(is_validate),
-    )

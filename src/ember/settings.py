@@ -111,6 +111,30 @@ def declare(name: str, default: Any, validator: Validator | None = None) -> None
     _values[name] = default
 
 
+def enable_validation(is_validate: bool = True) -> None:
+    """Switch all validation on or off: of distributions (ember's and torch's), inference and handlers."""
+    set(**_validation_flags(is_validate))
+
+
+@contextlib.contextmanager
+def validation_enabled(is_validate: bool = True) -> Iterator[None]:
+    """Switch all validation on or off inside a ``with`` block, and restore each flag after it."""
+    with context(**_validation_flags(is_validate)):
+        yield
+
+
+def _validation_flags(is_validate: bool) -> dict[str, bool]:
+    return dict.fromkeys(
+        (
+            "validate_distributions_torch",
+            "validate_distributions_pyro",
+            "validate_infer",
+            "validate_poutine",
+        ),
+        bool(is_validate),
+    )
+
+
 def _lookup(name: str) -> _Setting:
     if name not in _settings:
         known = ", ".join(sorted(_settings))

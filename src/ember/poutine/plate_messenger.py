@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -88,4 +88,21 @@ def block_plate(name: str | None = None, dim: int | None = None, *, strict: bool
         what = f"name '{name}'" if dim is None else f"dim {dim}"
         raise ValueError(f"block_plate: no enclosing plate has {what}")
     with block_messengers(chosen):
+        yield
+
+
+@contextmanager
+def plate_stack(prefix: str, sizes: Any, rightmost_dim: int = -1) -> Iterator[None]:
+    """Open a contiguous stack of plates.
+
+    :param prefix: the plates are named ``prefix_0``, ``prefix_1``, … from the right.
+    :param sizes: sizes, read left to right as the resulting batch shape.
+    :param rightmost_dim: negative dimension of the last size.
+    :raises ValueError: if ``rightmost_dim`` is not negative.
+    """
+    if rightmost_dim >= 0:
+        raise ValueError(f"plate_stack '{prefix}': rightmost_dim must be negative, got {rightmost_dim}")
+    with ExitStack() as stack:
+        for index, size in enumerate(reversed(tuple(sizes))):
+            stack.enter_context(PlateMessenger(f"{prefix}_{index}", size, dim=rightmost_dim - index))
         yield

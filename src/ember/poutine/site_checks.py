@@ -1,10 +1,14 @@
-"""Check that the batch dimensions of a site are declared by plates."""
+"""Check the batch dimensions of sites: declared by plates, and matched by the masks of observations."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
+
+from ember.distributions.shapes import broadcast_shape
 from ember.errors import message
+from ember.poutine.runtime import get_plates
 
 
 def check_site_shape(site: Any, max_plate_nesting: float) -> None:
@@ -73,3 +77,70 @@ def _shape_text(shape: list[int]) -> str:
         + ("," * (len(shape) == 1))
         + ")"
     )
+
+
+def as_obs_mask(name: str, obs_mask: Any) -> torch.Tensor:
+    """Return the mask of a partly observed site as a bool tensor.
+
+    :raises ValueError: if it is neither a bool nor a bool tensor.
+    """
+    if isinstance(obs_mask, bool):
+        obs_mask = torch.tensor(obs_mask)
+    if not isinstance(obs_mask, torch.Tensor) or obs_mask.dtype != torch.bool:
+        raise ValueError(
+            message(
+                f"Invalid obs_mask at site '{name}'",
+                site=name,
+                expected="a bool or a tensor of dtype torch.bool",
+                actual=repr(obs_mask),
+                fix="use obs_mask.bool()",
+            )
+        )
+    return obs_mask
+
+
+def masked_batch_shape(name: str, fn: Any, obs_mask: torch.Tensor) -> torch.Size:
+    """Return the batch shape of a partly observed site inside the enclosing plates.
+
+    :raises TypeError: if ``fn`` is not a distribution.
+    :raises ValueError: if the mask does not broadcast to that shape.
+    """
+    if not hasattr(fn, "batch_shape"):
+        raise TypeError(
+            message(
+                f"obs_mask at site '{name}' needs a distribution",
+                site=name,
+                expected="a distribution with a batch_shape",
+                actual=f"{fn!r}",
+                fix="pass a distribution, or leave obs_mask out",
+            )
+        )
+    batch_shape = _plated_batch_shape(fn.batch_shape)
+    try:
+        compatible = broadcast_shape(obs_mask.shape, batch_shape) == batch_shape
+    except ValueError:
+        compatible = False
+    if not compatible:
+        raise ValueError(
+            message(
+                f"Invalid obs_mask shape {tuple(obs_mask.shape)} at site '{name}'",
+                site=name,
+                plates=get_plates(),
+                expected=f"a shape that broadcasts to the batch shape {tuple(batch_shape)}",
+                actual=tuple(obs_mask.shape),
+                fix="give the mask one element for each batch element, event dimensions left out",
+            )
+        )
+    return batch_shape
+
+
+def _plated_batch_shape(batch_shape: torch.Size) -> torch.Size:
+    """Return the batch shape that a site here will have once the enclosing plates have expanded it."""
+    shape = list(batch_shape)
+    for frame in get_plates():
+        if frame.dim is None or frame.size == -1:
+            continue
+        shape = [1] * (-frame.dim - len(shape)) + shape
+        if shape[frame.dim] == 1:
+            shape[frame.dim] = int(frame.size)
+    return torch.Size(shape)

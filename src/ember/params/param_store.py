@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import weakref
 from collections.abc import Callable, ItemsView, Iterator, KeysView
 from contextlib import contextmanager
 from typing import Any, TypedDict
@@ -15,21 +14,7 @@ from ember.distributions import constraints
 from ember.distributions.constraints import transform_to
 from ember.errors import MissingParameterError, message
 from ember.params import files
-
-
-class LeafReference(weakref.ref):
-    """Refer weakly to a leaf; copies and pickles of the tensor that carries it refer to nothing."""
-
-    def __reduce__(self) -> Any:
-        return _reference_to_nothing, ()
-
-
-def _reference_to_nothing() -> Callable[[], None]:
-    return _nothing
-
-
-def _nothing() -> None:
-    return None
+from ember.params.leaf_reference import LeafReference
 
 
 class StoreState(TypedDict):

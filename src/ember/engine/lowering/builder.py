@@ -15,7 +15,19 @@ from .errors import NotLowerable
 from .index import ZERO
 from .kernel import Kernel
 from .schedule import Block, chain_start
-from .tensors import Emit, Index, Map, Stage, Tensor, broadcast, memory_of, squeeze
+from .tensors import (
+    ANYWHERE,
+    Emit,
+    Index,
+    Map,
+    Operands,
+    Stage,
+    Tensor,
+    broadcast,
+    broadcast_level,
+    memory_of,
+    squeeze,
+)
 
 Operation = Callable[..., Any]
 OPERATIONS: dict[str, Operation] = {}
@@ -85,7 +97,7 @@ class Builder:
         self,
         shape: Sequence[int],
         kind: str,
-        operands: Sequence[tuple[Tensor, bool]],
+        operands: Operands,
         emit: Emit,
         cost: int = 1,
         alias_of: Tensor | None = None,
@@ -129,8 +141,7 @@ class Builder:
             ]
             return k.convert(function(k, *regs), kind)
 
-        size = squeeze(shape)
-        pairs = [(op, squeeze(op.shape) == size) for op in operands if isinstance(op, Tensor)]
+        pairs = [(op, broadcast_level(op.shape, shape)) for op in operands if isinstance(op, Tensor)]
         return self.map(shape, kind, pairs, emit, cost)
 
     def promote(self, *operands: Tensor | Number) -> str:
@@ -169,11 +180,11 @@ class Builder:
         return self.map(shape, tensor.kind, [(tensor, same)], emit, 0, alias_of=tensor)
 
     def view(
-        self, tensor: Tensor, shape: Sequence[int], place: Callable[[Index], Index], cost: int = 0
+        self, tensor: Tensor, shape: Sequence[int], place: Callable[[Index], Index], level: int = ANYWHERE
     ) -> Map:
         """Select elements by an index map."""
         return self.map(
-            shape, tensor.kind, [(tensor, False)], lambda k, index: k.read(tensor, place(index)), cost
+            shape, tensor.kind, [(tensor, level)], lambda k, index: k.read(tensor, place(index)), 0
         )
 
     # Values -----------------------------------------------------------------------------------------------

@@ -18,16 +18,39 @@ UNROLLED_STEPS = 4  # outer loops of at most this many steps do, if the loops in
 Body = Callable[[list[Linear]], None]
 
 
+def _prepare(k: Kernel, members: Sequence[Stage]) -> None:
+    for stage in members:
+        if isinstance(stage, Scatter):
+            _copy_base(k, stage)
+        elif isinstance(stage, Reduce) and not _in_registers(stage):
+            _fill_identity(k, stage)
+
+
+def emit_chain(k: Kernel, parts: Sequence[Sequence[Stage]], num_rows: int, block_rows: int) -> None:
+    """Emit several nests over the same rows, which take turns on blocks of these."""
+    for members in parts:
+        _prepare(k, members)
+    nests = [_Nest(k, members, members[0].space or ()) for members in parts]
+    for nest in nests:
+        nest.open_level(0)
+
+    def block(start: Linear) -> None:
+        for nest in nests:
+            k.members = set(nest.members)
+            nest.rows(start, block_rows, num_rows)
+        k.members = set()
+
+    _counted(k, 0, num_rows, block_rows, 1, block, num_rows)
+    for nest in nests:
+        nest.close_level(0, [])
+
+
 def emit_group(k: Kernel, members: Sequence[Stage]) -> None:
     """Emit all members of a group in one loop nest."""
     space = members[0].space or ()
     k.members = set(members)
     try:
-        for stage in members:
-            if isinstance(stage, Scatter):
-                _copy_base(k, stage)
-            elif isinstance(stage, Reduce) and not _in_registers(stage):
-                _fill_identity(k, stage)
+        _prepare(k, members)
         if len(space) > 1 and all(_flattens(stage) for stage in members) and _try_flat(k, members, space):
             return
         _Nest(k, members, space).run()
@@ -146,6 +169,53 @@ def _counted(
     k.start(done)
 
 
+def loop_rows(
+    k: Kernel, start: Linear, count: int, extent: int, lanes: int, body: Callable[[Linear], None]
+) -> None:
+    """Loop over ``count`` rows from ``start``, those that exist; ``count`` is a multiple of the lanes."""
+    first = k.index_value(start)
+    stop = k.add(first, const(count, "i64"))
+    stop = k.select(k.compare("gt", stop, const(extent, "i64")), const(extent, "i64"), stop)
+    if lanes > 1 and extent % lanes and not k.masked_tails:
+        # Whole vectors first, then the rest of the last block singly.
+        whole = extent - extent % lanes
+        full = k.select(k.compare("gt", stop, const(whole, "i64")), const(whole, "i64"), stop)
+        _dynamic(k, first, full, lanes, lanes, extent, body)
+        tail = k.select(k.compare("gt", first, full), first, full)
+        _dynamic(k, tail, stop, 1, 1, extent, body)
+    else:
+        _dynamic(k, first, stop, lanes, lanes, extent, body)
+
+
+def _dynamic(
+    k: Kernel, first: Reg, stop: Reg, step: int, lanes: int, extent: int, body: Callable[[Linear], None]
+) -> None:
+    """Emit a loop with bounds known when it runs; it may make no step."""
+    head, inside, latch, done = k.label("rows"), k.label("row"), k.label("latch"), k.label("done")
+    counter, following = k.name(), k.name()
+    before = k.block
+    k.jump(head)
+    k.start(head)
+    k.lines.append(
+        f"  {counter} = phi i64 [ {first.text}, %{before} ], [ {following}, %{latch} ]"
+    )
+    more = k.fresh(f"icmp slt i64 {counter}, {stop.text}", "i1")
+    k.branch(more, inside, done)
+    k.start(inside)
+    var = Var(counter, 0, extent - 1, lanes)
+    mask = k.mask
+    with k.scope():
+        if lanes > 1 and extent % lanes:
+            k.mask = k.compare("lt", k.index_value(ix.of(var)), const(extent, "i64"))
+        body(ix.of(var))
+    k.mask = mask
+    k.jump(latch)
+    k.start(latch)
+    k.line(f"{following} = add nuw nsw i64 {counter}, {step}")
+    k.jump(head)
+    k.start(done)
+
+
 def _copy_base(k: Kernel, stage: Scatter) -> None:
     output, base = stage.outputs[0], stage.base
     if memory_of(output) is memory_of(base):
@@ -200,10 +270,21 @@ class _Nest:
     def run(self) -> None:
         self.level(0, [])
 
-    def level(self, depth: int, variables: list[Linear]) -> None:
-        opened = self.opened.get(depth, [])
-        for stage in opened:
+    def open_level(self, depth: int) -> None:
+        for stage in self.opened.get(depth, []):
             self.open(stage, depth)
+
+    def close_level(self, depth: int, variables: list[Linear]) -> None:
+        for stage in self.opened.get(depth, []):
+            self.close(stage, variables)
+
+    def rows(self, start: Linear, block_rows: int, num_rows: int) -> None:
+        """Run the loops inside the first one for a block of rows."""
+        lanes = self.k.lanes if len(self.space) == 1 else 1
+        loop_rows(self.k, start, block_rows, num_rows, lanes, lambda row: self.level(1, [row]))
+
+    def level(self, depth: int, variables: list[Linear]) -> None:
+        self.open_level(depth)
         if depth == len(self.space):
             self.body(variables)
         else:
@@ -223,8 +304,7 @@ class _Nest:
                 step,
                 unroll=not innermost and inner <= UNROLLED_CHUNKS // 2,
             )
-        for stage in opened:
-            self.close(stage, variables)
+        self.close_level(depth, variables)
 
     def place(self, variables: list[Linear], shape: Sequence[int]) -> Index:
         if self.original is not None:

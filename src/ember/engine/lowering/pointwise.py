@@ -12,7 +12,7 @@ from . import mathematics
 from .builder import Builder, Number, broadcast_index, operation
 from .elements import BITS, Reg, const, is_float, operand, type_name
 from .kernel import Kernel
-from .tensors import Map, Tensor, broadcast, squeeze
+from .tensors import Map, Tensor, broadcast, broadcast_level
 
 Operand = Tensor | Number
 
@@ -365,7 +365,7 @@ def mixed(
 ) -> Map:
     """Apply a function to elements of different kinds, with broadcasting."""
     shape = broadcast(*(op.shape for op in operands))
-    pairs = [(op, squeeze(op.shape) == squeeze(shape)) for op in operands]
+    pairs = [(op, broadcast_level(op.shape, shape)) for op in operands]
     return b.map(
         shape,
         kind or b.out_kind(),

@@ -10,7 +10,7 @@ from .index import Linear
 from .kernel import Kernel
 from .loops import loop
 from .reductions import reduce_axes
-from .tensors import Extern, Index, Map, Tensor, broadcast
+from .tensors import ANYWHERE, SAME_PLACE, SAME_ROW, Extern, Index, Map, Tensor, broadcast
 from .views import expand, transpose
 
 BLAS_FROM = 4096  # multiplications from which BLAS is called for a product of two matrices
@@ -55,14 +55,14 @@ def matrix_vector(b: Builder, a: Tensor, x: Tensor) -> Tensor:
         products = b.map(
             base.shape,
             kind,
-            [(base, True), (x, False)],
+            [(base, SAME_PLACE), (x, SAME_ROW)],
             lambda k, index: k.product(k.read(base, index), k.read(x, index[:1])),
         )
         return _sum_of_products(b, products, 0)
     products = b.map(
         a.shape,
         kind,
-        [(a, True), (x, False)],
+        [(a, SAME_PLACE), (x, ANYWHERE)],
         lambda k, index: k.product(k.read(a, index), k.read(x, index[1:])),
     )
     return _sum_of_products(b, products, 1)
@@ -110,7 +110,7 @@ def _looped_product(b: Builder, x: Tensor, y: Tensor) -> Tensor:
         return k.product(k.read(x, (*lead, i, s)), k.read(y, (*lead, s, j)))
 
     shape = (*batch, rows, inner, columns)
-    return _sum_of_products(b, b.map(shape, x.kind, [(x, False), (y, False)], term), depth + 1)
+    return _sum_of_products(b, b.map(shape, x.kind, [(x, SAME_ROW if not batch else ANYWHERE), (y, ANYWHERE)], term), depth + 1)
 
 
 def _blas_product(b: Builder, x: Tensor, y: Tensor) -> Tensor:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from . import index as ix
 from .elements import Reg, const
+from .groups import Group
 from .kernel import Kernel
-from .loops import emit_group, emit_prefix, pointwise_loop
-from .schedule import Block, Group, plan
+from .loops import emit_chain, emit_group, emit_prefix, pointwise_loop
+from .rows import Chain
+from .schedule import Block, plan
 from .tensors import Extern, Prefix, Stage, Tensor, memory_of
 
 LARGEST_FUNCTION = 1500  # rough number of instructions beyond which a function is split
@@ -64,7 +66,9 @@ def _emit_function(k: Kernel, groups: Sequence[Group]) -> None:
 
 def _emit(k: Kernel, group: Group) -> None:
     first = group.members[0]
-    if isinstance(first, RegionStage):
+    if isinstance(group, Chain):
+        emit_chain(k, [part.members for part in group.parts], group.num_rows, group.block_rows)
+    elif isinstance(first, RegionStage):
         first.emit(k)
     elif isinstance(first, Extern):
         first.run(k)

@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .tensors import Map, MapStage, Prefix, Reduce, Scatter, Stage, Tensor, memory_of
+from .groups import Group
+from .rows import join_rows
+from .tensors import (
+    ANYWHERE,
+    SAME_PLACE,
+    Map,
+    MapStage,
+    Prefix,
+    Reduce,
+    Scatter,
+    Stage,
+    Tensor,
+    memory_of,
+)
 
 CHEAP = 4  # an expression of at most this many instructions is recomputed for each consumer
 CHEAP_AMPLIFIED = 1  # and of at most this many if a consumer reads each element many times
 LARGEST = 600  # an expression of more instructions than this is cut
-
-
-class Group:
-    """Stages that run in one loop nest."""
-
-    __slots__ = ("members", "order", "space")
-
-    def __init__(self, order: int, space: tuple[int, ...] | None) -> None:
-        self.order = order
-        self.space = space
-        self.members: list[Stage] = []
-
-    @property
-    def weight(self) -> int:
-        """Rough number of instructions."""
-        return 10 + sum(stage.weight for stage in self.members)
 
 
 class Block:
@@ -66,6 +63,7 @@ def plan(block: Block, keep: Iterable[Tensor] = ()) -> None:
     stages = _order_updates(block, stages, wanted)
     block.groups = _group(stages)
     _mark_virtual(block, wanted)
+    block.groups = join_rows(block.groups)
     for stage in stages:
         stage.plan_inside()
 
@@ -97,7 +95,7 @@ def _materialise(
     required: set[Tensor] = set(wanted)
     for stage in stages:
         required.update(memory_of(tensor) for tensor in stage.buffers())
-    consumers: dict[Tensor, set[tuple[int, bool]]] = {}
+    consumers: dict[Tensor, set[tuple[int, int]]] = {}
     amplified: dict[Tensor, bool] = {}
     numel: dict[int, int] = {}
     for consumer in (*maps, *stages):
@@ -159,21 +157,21 @@ def _iterations(consumer: Map | Stage) -> int:
     return 1 << 62 if consumer.space is None and not consumer.buffers() else 0
 
 
-def _leaves(stage: Stage) -> dict[Tensor, bool]:
-    """Return the tensors in memory that a stage reads, each with whether only at its own place."""
-    found: dict[Tensor, bool] = {}
-    seen: set[tuple[Tensor, bool]] = set()
+def _leaves(stage: Stage) -> dict[Tensor, int]:
+    """Return the tensors in memory that a stage reads, each with where."""
+    found: dict[Tensor, int] = {}
+    seen: set[tuple[Tensor, int]] = set()
     stack = list(stage.operands)
-    stack.extend((memory_of(tensor), False) for tensor in stage.buffers())
+    stack.extend((memory_of(tensor), ANYWHERE) for tensor in stage.buffers())
     while stack:
-        tensor, aligned = stack.pop()
-        if (tensor, aligned) in seen:
+        tensor, level = stack.pop()
+        if (tensor, level) in seen:
             continue
-        seen.add((tensor, aligned))
+        seen.add((tensor, level))
         if isinstance(tensor, Map) and tensor.stage is None:
-            stack.extend((operand, aligned and inner) for operand, inner in tensor.operands)
+            stack.extend((operand, min(level, inner)) for operand, inner in tensor.operands)
         else:
-            found[tensor] = found.get(tensor, True) and aligned
+            found[tensor] = min(found.get(tensor, SAME_PLACE), level)
     return found
 
 
@@ -274,11 +272,11 @@ def _group(stages: Sequence[Stage]) -> list[Group]:
     readers: dict[Tensor, int] = {}  # last group that reads the memory of a tensor
     for stage in stages:
         earliest = 0
-        for leaf, aligned in stage.leaves.items():
+        for leaf, level in stage.leaves.items():
             maker = leaf.stage
             if maker is None or maker.group is None:
                 continue
-            together = aligned and isinstance(maker, MapStage) and maker.space == stage.space
+            together = level == SAME_PLACE and isinstance(maker, MapStage) and maker.space == stage.space
             earliest = max(earliest, maker.group.order + (0 if together else 1))
         for base, output in stage.updates():
             if output.home is base:

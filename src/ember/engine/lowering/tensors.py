@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from .kernel import Kernel
 
 Index = tuple[Linear, ...]
+
+# How a tensor is read from an iteration space: at the place of the iteration itself, at places with the same
+# first coordinate, or anywhere.
+ANYWHERE, SAME_ROW, SAME_PLACE = 0, 1, 2
+Operands = Sequence["tuple[Tensor, bool | int]"]
 Emit = Callable[["Kernel", Index], Reg]
 
 
@@ -48,7 +53,7 @@ class Tensor:
 class Map(Tensor):
     """A tensor each of whose elements is an expression of elements of others.
 
-    :ivar operands: the tensors read, each with whether it is read at the same place of the same iteration space.
+    :ivar operands: the tensors read, each with where: SAME_PLACE (or True), SAME_ROW or ANYWHERE (or False).
     :ivar emit: (kernel, index) → element.
     :ivar cost: rough number of instructions per element, operands not counted.
     :ivar alias_of: for a reshape, the tensor with the same elements in the same order.
@@ -60,13 +65,13 @@ class Map(Tensor):
         self,
         shape: Sequence[int],
         kind: str,
-        operands: Sequence[tuple[Tensor, bool]],
+        operands: Operands,
         emit: Emit,
         cost: int = 1,
         alias_of: Tensor | None = None,
     ) -> None:
         super().__init__(shape, kind)
-        self.operands = tuple(operands)
+        self.operands = _levels(operands)
         self.emit = emit
         self.cost = cost
         self.total = cost
@@ -79,15 +84,15 @@ class Stage:
     """Something executed at a point of the schedule, writing its outputs to memory.
 
     :ivar space: the extents it loops over (without extents 1), or None when it cannot share loops.
-    :ivar operands: tensors read, each with whether it is read at the iteration's own place.
+    :ivar operands: tensors read, each with where.
     """
 
     space: tuple[int, ...] | None = None
 
-    def __init__(self, operands: Sequence[tuple[Tensor, bool]], outputs: Sequence[Tensor]) -> None:
-        self.operands = tuple(operands)
+    def __init__(self, operands: Operands, outputs: Sequence[Tensor]) -> None:
+        self.operands = _levels(operands)
         self.outputs = tuple(outputs)
-        self.leaves: dict[Tensor, bool] = {}
+        self.leaves: dict[Tensor, int] = {}
         self.group: Any = None
         self.weight = 1
         for output in self.outputs:
@@ -127,7 +132,7 @@ class Reduce(Stage):
 
     def __init__(
         self,
-        operands: Sequence[tuple[Tensor, bool]],
+        operands: Operands,
         outputs: Sequence[Tensor],
         shape: Sequence[int],
         axes: Sequence[int],
@@ -165,7 +170,7 @@ class Scatter(Stage):
         base: Tensor,
         output: Tensor,
         shape: Sequence[int],
-        operands: Sequence[tuple[Tensor, bool]],
+        operands: Operands,
         place: Callable[[Kernel, Index], tuple[Index, Reg, Reg | None]],
         combine: Callable[[Kernel, Reg, Reg], Reg] | None = None,
         cost: int = 4,
@@ -188,7 +193,7 @@ class Prefix(Stage):
 
     def __init__(
         self,
-        operands: Sequence[tuple[Tensor, bool]],
+        operands: Operands,
         outputs: Sequence[Tensor],
         shape: Sequence[int],
         axis: int,
@@ -233,6 +238,24 @@ class Extern(Stage):
     def buffers(self) -> tuple[Tensor, ...]:
         """Return the tensors handed over."""
         return self.whole
+
+
+def _levels(operands: Operands) -> tuple[tuple[Tensor, int], ...]:
+    return tuple(
+        (tensor, (SAME_PLACE if level else ANYWHERE) if isinstance(level, bool) else level)
+        for tensor, level in operands
+    )
+
+
+def broadcast_level(shape: Sequence[int], joint: Sequence[int]) -> int:
+    """Say where an operand of ``shape`` is read when it is broadcast to ``joint``."""
+    if squeeze(shape) == squeeze(joint):
+        return SAME_PLACE
+    lead = len(joint) - len(shape)
+    for axis, size in enumerate(joint):
+        if size != 1:
+            return SAME_ROW if axis >= lead and shape[axis - lead] == size else ANYWHERE
+    return ANYWHERE
 
 
 def squeeze(shape: Sequence[int]) -> tuple[int, ...]:

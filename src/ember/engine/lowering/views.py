@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import index as ix
-from .builder import Builder, Number, operation
+from .builder import Builder, Number, broadcast_index, operation
 from .elements import Reg, const
 from .index import ZERO, Linear
 from .kernel import Kernel
-from .tensors import Index, Map, Scatter, Tensor
+from .tensors import ANYWHERE, SAME_ROW, Index, Map, Scatter, Tensor, broadcast_level
 
 
 def _wrap(dim: int, rank: int) -> int:
@@ -42,14 +42,11 @@ def _expand(b: Builder, x: Tensor, *args: Any, implicit: bool = False) -> Tensor
 
 def expand(b: Builder, x: Tensor, shape: Sequence[int]) -> Tensor:
     """Repeat elements along new dimensions and those of extent 1."""
-    from .builder import broadcast_index
-    from .tensors import squeeze
-
     shape = tuple(shape)
     if shape == x.shape:
         return x
-    same = squeeze(shape) == squeeze(x.shape)
-    return b.map(shape, x.kind, [(x, same)], lambda k, index: k.read(x, broadcast_index(x, index, shape)), 0)
+    level = broadcast_level(x.shape, shape)
+    return b.map(shape, x.kind, [(x, level)], lambda k, index: k.read(x, broadcast_index(x, index, shape)), 0)
 
 
 def permute(b: Builder, x: Tensor, dims: Sequence[int]) -> Tensor:
@@ -116,7 +113,12 @@ def select(b: Builder, x: Tensor, dim: int, position: int) -> Tensor:
     shape = x.shape[:dim] + x.shape[dim + 1 :]
     if x.shape[dim] == 1:
         return b.reshape(x, shape)
-    return b.view(x, shape, lambda index: (*index[:dim], fixed, *index[dim:]))
+    return b.view(x, shape, lambda index: (*index[:dim], fixed, *index[dim:]), _row_level(x, dim))
+
+
+def _row_level(x: Tensor, dim: int) -> int:
+    """Say where a tensor is read if only the coordinate along ``dim`` is changed."""
+    return SAME_ROW if any(size != 1 for size in x.shape[:dim]) else ANYWHERE
 
 
 @operation("aten.select.int")
@@ -135,7 +137,7 @@ def narrow(b: Builder, x: Tensor, dim: int, start: int, shape: Sequence[int], st
     def place(index: Index) -> Index:
         return (*index[:dim], index[dim].scale(step).shift(start), *index[dim + 1 :])
 
-    return b.view(x, shape, place)
+    return b.view(x, shape, place, _row_level(x, dim))
 
 
 def _bounds(size: int, start: int | None, end: int | None) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ember.engine.operations import Operation
+from ember.engine.operations import Operation, classify
 from ember.engine.program import Value
 from ember.engine.traced import View
 
@@ -38,6 +38,19 @@ def wrap_view(recorder: DispatchRecorder, op: Operation, args: Any, kwargs: Any,
             start = stop
         views.append(recorder.traced(view))
     return type(result)(views)
+
+
+def reshape_in_place(recorder: DispatchRecorder, op: Operation, func: Any, args: Any, kwargs: Any) -> Any:
+    """Change a traced tensor's own shape, as ``squeeze_`` and the like do."""
+    target, rest = args[0], tuple(args[1:])
+    if op.functional is None:
+        recorder.refuse("a tensor's own shape is changed in place", op.name)
+    parent = recorder.view_of(target)
+    result = op.functional(parent.concrete, *rest, **kwargs)
+    target.view_of = _view(parent, classify(op.functional), rest, kwargs, result)
+    with torch._C._DisableTorchDispatch():
+        func(target, *rest, **kwargs)
+    return target
 
 
 def _split_dim(op: Operation, rest: tuple[Any, ...], kwargs: dict[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 import torch
 
 from ember.engine.program import Node, Program, Value
+
+
+# Their last result says which matrices of a batch failed; in a program the others are NaN there.
+FACTORISATIONS = {"aten.linalg_cholesky_ex.default", "aten.linalg_inv_ex.default", "aten._linalg_solve_ex.default"}
 
 
 @cache
@@ -42,10 +47,22 @@ def _run(program: Program, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor
         else:
             kwargs = {name: concrete(each) for name, each in node.kwargs.items()}
             result = resolve(node.op)(*args, **kwargs)
-            results = [result] if isinstance(result, torch.Tensor) else result
+            results = [result] if isinstance(result, torch.Tensor) else list(result)
+            if node.op in FACTORISATIONS:
+                results = _spoil_failures(results)
         for value, each in zip(node.outputs, results, strict=True):
             environment[value] = each.contiguous()
     return [environment[value] for value in program.outputs]
+
+
+def _spoil_failures(results: list[torch.Tensor]) -> list[torch.Tensor]:
+    info = results[-1]
+
+    def spoil(each: torch.Tensor) -> torch.Tensor:
+        failed = (info != 0).reshape(info.shape + (1,) * (each.dim() - info.dim()))
+        return torch.where(failed, math.nan, each) if each.is_floating_point() else each
+
+    return [spoil(each) for each in results]
 
 
 def _while_loop(node: Node, carry: Any, outer: Any) -> list[torch.Tensor]:

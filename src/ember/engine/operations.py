@@ -25,11 +25,12 @@ _METADATA = {
     "dense_dim",
     "sparse_dim",
 }
-# Operations that change a tensor's own shape or storage in place.
-_METADATA_MUTATION = {
-    "resize_", "resize_as_", "set_", "squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", "swapdims_",
-    "as_strided_", "rename_", "resize", "detach_",
-}  # fmt: skip
+# Operations that change a tensor's own shape in place, by the view operation that they amount to ...
+_RESHAPING = {"squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", "swapdims_"}
+# ... and those that have none.
+_METADATA_MUTATION = {"resize_", "resize_as_", "set_", "as_strided_", "rename_", "resize"}
+# Checks that raise on what a program shows as NaN.
+_CHECKS = {"_linalg_check_errors", "_assert_async", "_assert_tensor_metadata"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Operation:
     is_shape_only: bool
     is_metadata: bool
     mutates_metadata: bool
+    is_reshaping: bool
+    is_check: bool
     is_view: bool
     is_uninitialised: bool
     mutated: tuple[str, ...]  # names of the arguments written to
@@ -87,18 +90,29 @@ def _classify(func: Any) -> Operation:
         is_shape_only=base in _SHAPE_ONLY or name == "aten.fill.Scalar",
         is_metadata=base in _METADATA,
         mutates_metadata=base in _METADATA_MUTATION,
+        is_reshaping=base in _RESHAPING,
+        is_check=base in _CHECKS,
         is_view=is_view and not mutated,
         is_uninitialised=base in ("empty", "empty_like", "new_empty", "new_empty_strided", "empty_strided"),
         mutated=tuple(mutated),
         mutated_positions=tuple(positions),
-        functional=_functional(namespace, base, schema.overload_name) if mutated else None,
+        functional=_functional(schema, namespace, base) if mutated else None,
     )
 
 
-def _functional(namespace: str, base: str, overload: str) -> Any:
+def _functional(schema: Any, namespace: str, base: str) -> Any:
     """Find the out-of-place twin of an in-place operation, or None."""
     if not base.endswith("_") or base.endswith("__"):
         return None
     name = "index_put" if base == "_index_put_impl_" else base[:-1]
     packet = getattr(getattr(torch.ops, namespace), name, None)
-    return getattr(packet, overload or "default", None) if packet is not None else None
+    if packet is None:
+        return None
+    wanted = [str(argument.type) for argument in schema.arguments if argument.name != "unsafe"]
+    for each in packet.overloads():
+        # Overload names differ: the twin of pow_.Scalar is pow.Tensor_Scalar.
+        found = getattr(packet, each)
+        types = [str(argument.type) for argument in found._schema.arguments]
+        if types == wanted and not any(a.is_out for a in found._schema.arguments):
+            return found
+    return None

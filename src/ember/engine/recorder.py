@@ -34,6 +34,11 @@ def users_line(traceback: TracebackType | None) -> str | None:
     return found
 
 
+def make_harmless(tensor: torch.Tensor) -> None:
+    """Fill a stand-in with numbers that every operation takes: valid indices, and in most functions' domains."""
+    tensor.fill_(0.5 if tensor.dtype.is_floating_point else 0)
+
+
 class Frame:
     """A program or region under construction."""
 
@@ -113,9 +118,11 @@ class DispatchRecorder(TorchDispatchMode):
     def _input_view(self, example: torch.Tensor) -> View:
         # Below the modes, since this is not an operation of the function under capture.
         with torch._C._DisableTorchDispatch():
-            concrete = torch.empty_strided(example.size(), example.stride(), dtype=example.dtype)
-            if not example.dtype.is_floating_point:
-                concrete.zero_()
+            offset = example.storage_offset()
+            reach = sum((size - 1) * stride for size, stride in zip(example.shape, example.stride(), strict=True))
+            memory = torch.empty(offset + max(reach, 0) + 1, dtype=example.dtype)
+            make_harmless(memory)
+            concrete = memory.as_strided(example.size(), example.stride(), offset)
         value = self.new_value(concrete)
         self.frame.inputs.append(value)
         return View(Storage(self.frame, value, "an input of the function is written to in place"), concrete)
@@ -259,6 +266,8 @@ class DispatchRecorder(TorchDispatchMode):
             return self._mutate(op, func, args, kwargs, is_constant)
         if is_constant:
             return self._fold(op, func, args, kwargs)
+        if op.is_check:
+            return None
         if op.is_data_dependent:
             self.refuse(
                 "the result's shape or a Python value depends on a value that depends on the inputs", op.name
@@ -337,6 +346,9 @@ class DispatchRecorder(TorchDispatchMode):
     def wrap(self, value: Value | None, concrete: torch.Tensor) -> Traced:
         if concrete.layout != torch.strided:
             self.refuse("only dense tensors on the CPU can be captured")
+        if value is not None:
+            with torch._C._DisableTorchDispatch():
+                make_harmless(concrete)
         return self.traced(View(Storage(self.frame, value), concrete))
 
     def _fold(self, op: Operation, func: Any, args: Any, kwargs: Any) -> Any:
@@ -360,9 +372,6 @@ class DispatchRecorder(TorchDispatchMode):
         flat = [result] if isinstance(result, torch.Tensor) else result
         if not isinstance(flat, (tuple, list)) or not all(isinstance(each, torch.Tensor) for each in flat):
             self.refuse("the operation returns something other than tensors", op.name)
-        for each in flat:
-            if not each.dtype.is_floating_point and not each.dtype.is_complex:
-                each.zero_()  # so that meaningless integers are valid indices
         outputs = self.emit(
             op.name,
             tuple(self.symbolic(each) for each in args),
@@ -370,6 +379,10 @@ class DispatchRecorder(TorchDispatchMode):
             list(flat),
         )
         wrapped = [self.wrap(value, each) for value, each in zip(outputs, flat, strict=True)]
+        if "linalg" in op.base:
+            for each in flat:
+                if each.dtype == torch.int32:
+                    each.fill_(1)  # a pivot
         return wrapped[0] if isinstance(result, torch.Tensor) else type(result)(wrapped)
 
     def _mutate(self, op: Operation, func: Any, args: Any, kwargs: Any, is_constant: bool) -> Any:
@@ -377,11 +390,15 @@ class DispatchRecorder(TorchDispatchMode):
             self.refuse("a tensor's own shape or storage is changed in place", op.name)
         if op.mutated_positions != (0,):
             self.refuse("the operation writes to its arguments and has no pure form", op.name)
+        if op.base == "detach_":
+            return args[0]
         target = self.view_of(args[0])
         if target.storage.protected is not None:
             self.refuse(target.storage.protected, op.name)
         if target.storage.frame is not self.frame:
             self.refuse("a loop or branch writes to a tensor from outside of it", op.name)
+        if op.is_reshaping:
+            return aliasing.reshape_in_place(self, op, func, args, kwargs)
         if is_constant:
             func(*self._concrete(args), **{name: self._concrete(each) for name, each in kwargs.items()})
             return args[0]

@@ -129,17 +129,23 @@ def check(function, tensors):
 
 
 REFUSED = {"nn.functional.one_hot"}
+# Some samples take a number from a tensor, or write to an argument.
+PARTLY_REFUSED = {"narrow", "tensor_split", "nn.functional.embedding", "index_fill", "as_strided"}
+# The gradient counts or picks elements by an index or a mask that is an input.
+GRADIENT_REFUSED = {"index_fill", "index_put", "index_reduce"}
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("info", list(operations(LIKELY)))
 def test_likely_operations(info):
     reasons = [check(*as_function(info, sample)) for sample in samples(info, False, SAMPLES)]
-    if info.name in REFUSED:
+    if info.name in REFUSED or info.variant_test_name == "partial_views":
         assert all(reasons)
+    elif info.name in PARTLY_REFUSED:
+        assert not all(reasons)
     else:
         assert reasons and not any(reasons), reasons
-    if info.supports_autograd:
+    if info.supports_autograd and info.name not in GRADIENT_REFUSED | PARTLY_REFUSED:
         for sample in samples(info, True, 3):
             function, tensors = as_function(info, sample)
             assert check(with_gradient(function), tensors) is None

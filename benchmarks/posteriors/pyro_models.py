@@ -87,7 +87,9 @@ def gaussian_process(x, y):
     alpha = pyro.sample("alpha", dist.HalfNormal(1.0))
     sigma = pyro.sample("sigma", dist.HalfNormal(1.0))
     distance = (x[:, None] - x) / rho
-    covariance = alpha**2 * torch.exp(-0.5 * distance**2) + (sigma**2 + 1e-8) * torch.eye(len(x), dtype=x.dtype)
+    covariance = alpha**2 * torch.exp(-0.5 * distance**2) + (sigma**2 + 1e-8) * torch.eye(
+        len(x), dtype=x.dtype
+    )
     pyro.sample("y", dist.MultivariateNormal(torch.zeros_like(y), covariance), obs=y)
 
 

@@ -17,6 +17,7 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import numpyro_models  # noqa: E402
 from numpyro.infer import MCMC, NUTS  # noqa: E402
+
 from report import describe_run, parse  # noqa: E402
 
 imported = time.perf_counter()

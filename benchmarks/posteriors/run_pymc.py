@@ -14,6 +14,7 @@ import nutpie  # noqa: E402
 import pymc as pm  # noqa: E402
 import pytensor  # noqa: E402
 import pytensor.tensor as pt  # noqa: E402
+
 from report import describe_run, parse  # noqa: E402
 
 imported = time.perf_counter()

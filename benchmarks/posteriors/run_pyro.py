@@ -13,6 +13,7 @@ import pyro  # noqa: E402
 import pyro_models  # noqa: E402
 import torch  # noqa: E402
 from pyro.infer import MCMC, NUTS  # noqa: E402
+
 from report import describe_run, parse  # noqa: E402
 
 imported = time.perf_counter()
@@ -28,10 +29,21 @@ def main() -> None:
     torch.set_num_threads(1)
     pyro.set_rng_seed(run.seed)
     leapfrogs = []
-    kernel = NUTS(getattr(pyro_models, run.workload), full_mass=run.dense, jit_compile=not on_ember, ignore_jit_warnings=True)
+    kernel = NUTS(
+        getattr(pyro_models, run.workload),
+        full_mass=run.dense,
+        jit_compile=not on_ember,
+        ignore_jit_warnings=True,
+    )
     if not on_ember:
         count_gradients(leapfrogs)
-    mcmc = MCMC(kernel, num_samples=run.draws, warmup_steps=run.warmup, num_chains=run.chains if on_ember else 1, disable_progbar=True)
+    mcmc = MCMC(
+        kernel,
+        num_samples=run.draws,
+        warmup_steps=run.warmup,
+        num_chains=run.chains if on_ember else 1,
+        disable_progbar=True,
+    )
     begun = time.perf_counter()
     mcmc.run(**data)
     ended = time.perf_counter()

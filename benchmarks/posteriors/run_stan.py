@@ -10,8 +10,9 @@ import sys  # noqa: E402
 
 import numpy as np  # noqa: E402
 import stan  # noqa: E402
-from report import describe_run, parse  # noqa: E402
 from stan_models import MODELS  # noqa: E402
+
+from report import describe_run, parse  # noqa: E402
 
 imported = time.perf_counter()
 
@@ -19,10 +20,15 @@ imported = time.perf_counter()
 def main() -> None:
     run = parse(sys.argv)
     program, integers, sizes = MODELS[run.workload]
-    data = {name: value.astype(int) + (name == "county") if name in integers else value for name, value in run.data.items()}
+    data = {
+        name: value.astype(int) + (name == "county") if name in integers else value
+        for name, value in run.data.items()
+    }
     data |= sizes(run.data)
     begun = time.perf_counter()
-    model = stan.build(program, data={name: np.asarray(value).tolist() for name, value in data.items()}, random_seed=run.seed)
+    model = stan.build(
+        program, data={name: np.asarray(value).tolist() for name, value in data.items()}, random_seed=run.seed
+    )
     built = time.perf_counter()
     fit = model.sample(num_chains=run.chains, num_warmup=run.warmup, num_samples=run.draws, save_warmup=True)
     ended = time.perf_counter()

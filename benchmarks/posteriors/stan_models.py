@@ -74,7 +74,11 @@ def _length(data):
 
 MODELS = {
     "eight_schools": (EIGHT_SCHOOLS, (), _length),
-    "radon": (RADON, ("county", "counties"), lambda data: {"n": len(data["y"]), "counties": int(data["counties"])}),
+    "radon": (
+        RADON,
+        ("county", "counties"),
+        lambda data: {"n": len(data["y"]), "counties": int(data["counties"])},
+    ),
     "logistic_10k": (LOGISTIC, ("y",), lambda data: {"n": len(data["y"]), "k": data["x"].shape[1]}),
     "logistic_100k": (LOGISTIC, ("y",), lambda data: {"n": len(data["y"]), "k": data["x"].shape[1]}),
     "irt": (IRT, ("y",), lambda data: {"items": len(data["y"]), "persons": data["y"].shape[1]}),

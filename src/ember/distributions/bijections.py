@@ -13,12 +13,14 @@ from torch.distributions.transforms import (
     ComposeTransform,
     ExpTransform,
     LowerCholeskyTransform,
+    SigmoidTransform,
     SoftplusTransform,
     Transform,
 )
 
 from . import constraints
-from .transforms.elementwise import ExtendedIntervalTransform
+from .scaling import is_identically_one, is_identically_zero
+from .transforms.elementwise import AffineTransform, ExtendedIntervalTransform
 from .transforms.matrices import (
     CholeskyTransform,
     CorrCholeskyTransform,
@@ -31,6 +33,31 @@ from .transforms.matrices import (
 from .transforms.vectors import Normalize, OrderedTransform, StackTransform
 
 __all__ = ["biject_to", "transform_to"]
+
+
+@biject_to.register(constraints.greater_than)
+@biject_to.register(constraints.greater_than_eq)
+@transform_to.register(constraints.greater_than)
+@transform_to.register(constraints.greater_than_eq)
+def _greater_than(constraint: Any) -> Transform:
+    return ComposeTransform([ExpTransform(), AffineTransform(constraint.lower_bound, 1)])
+
+
+@biject_to.register(constraints.less_than)
+@transform_to.register(constraints.less_than)
+def _less_than(constraint: Any) -> Transform:
+    return ComposeTransform([ExpTransform(), AffineTransform(constraint.upper_bound, -1)])
+
+
+@biject_to.register(constraints.interval)
+@biject_to.register(constraints.half_open_interval)
+@transform_to.register(constraints.interval)
+@transform_to.register(constraints.half_open_interval)
+def _interval(constraint: Any) -> Transform:
+    low, high = constraint.lower_bound, constraint.upper_bound
+    if is_identically_zero(low) and is_identically_one(high):
+        return SigmoidTransform()
+    return ComposeTransform([SigmoidTransform(), AffineTransform(low, high - low)])
 
 
 @biject_to.register(constraints.corr_cholesky)

@@ -16,6 +16,7 @@ from .discrete import along_new_dim
 from .one_hot import Multinomial
 from .parameters import Parameter, one, pair, several, table
 from .positive import Gamma
+from .shapes import broadcast_shape
 from .simplex import Dirichlet
 from .torch_distribution import TorchDistribution, expand_parameters
 
@@ -157,7 +158,7 @@ class DirichletMultinomial(TorchDistribution):
         total = one(total_count)
         if not isinstance(total_count, Tensor):
             total = total.to(concentration)
-        batch = torch.broadcast_shapes(concentration.shape[:-1], total.shape)
+        batch = broadcast_shape(concentration.shape[:-1], total.shape)
         self.concentration = concentration.expand(batch + concentration.shape[-1:])
         self.total_count = total.expand(batch)
         self.is_sparse = is_sparse

@@ -13,6 +13,7 @@ from torch.nn.functional import logsigmoid
 
 from ..errors import message
 from .parameters import ONE, Parameter, one, table
+from .shapes import broadcast_shape
 from .torch_distribution import TorchDistribution, expand_parameters
 from .validation import check_parameter
 
@@ -152,7 +153,7 @@ def pick(table_: Tensor, index: Tensor) -> Tensor:
         return table_.gather(-1, index.unsqueeze(-1)).squeeze(-1)
     if not batch:
         return table_.index_select(0, index.reshape(-1)).reshape(index.shape)
-    shape = torch.broadcast_shapes(index.shape, batch)
+    shape = broadcast_shape(index.shape, batch)
     index = index.expand(shape).unsqueeze(-1)
     return table_.expand(shape + table_.shape[-1:]).gather(-1, index).squeeze(-1)
 
@@ -188,7 +189,7 @@ class OrderedLogistic(Categorical):
                     fix="give them a prior with an ordered support, e.g. through transforms.OrderedTransform",
                 )
             )
-        batch = torch.broadcast_shapes(predictor.shape, cutpoints.shape[:-1])
+        batch = broadcast_shape(predictor.shape, cutpoints.shape[:-1])
         predictor = predictor.expand(batch)
         cutpoints = cutpoints.expand(batch + cutpoints.shape[-1:])
         above = cutpoints - predictor.unsqueeze(-1)

@@ -12,6 +12,7 @@ from torch.distributions import constraints
 from ..errors import message
 from .discrete import draw_index
 from .parameters import table
+from .shapes import broadcast_shape
 from .torch_distribution import TorchDistribution
 
 _EMPTY = torch.Size()
@@ -164,7 +165,7 @@ class ImproperUniform(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        shape = torch.broadcast_shapes(self._batch_shape, value.shape[: value.dim() - self.event_dim])
+        shape = broadcast_shape(self._batch_shape, value.shape[: value.dim() - self.event_dim])
         dtype = value.dtype if value.dtype.is_floating_point else torch.get_default_dtype()
         return torch.zeros((), dtype=dtype, device=value.device).expand(shape)
 

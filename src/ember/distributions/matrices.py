@@ -16,6 +16,7 @@ from . import constraints
 from .bounded import Beta
 from .multivariate import factor_of, log_determinant, one_matrix, whiten
 from .parameters import Parameter, one, table
+from .shapes import broadcast_shape
 from .torch_distribution import TorchDistribution, expand_parameters
 
 _EMPTY = torch.Size()
@@ -140,7 +141,7 @@ class Wishart(torch.distributions.Wishart, TorchDistribution):
         name, matrix = one_matrix(covariance_matrix, precision_matrix, scale_tril)
         event = matrix.shape[-2:]
         freedom = df if isinstance(df, Tensor) else torch.scalar_tensor(df, dtype=matrix.dtype)
-        batch = torch.broadcast_shapes(matrix.shape[:-2], freedom.shape)
+        batch = broadcast_shape(matrix.shape[:-2], freedom.shape)
         state = self.__dict__
         state["df"] = freedom.expand(batch)
         state[name] = matrix.expand(batch + event)

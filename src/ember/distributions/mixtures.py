@@ -11,6 +11,7 @@ from torch.distributions import constraints
 
 from ..errors import message
 from .parameters import table
+from .shapes import broadcast_shape
 from .torch_distribution import TorchDistribution, carrying, finish
 
 _EMPTY = torch.Size()
@@ -71,7 +72,7 @@ class MaskedMixture(TorchDistribution):
                     actual=f"{tuple(component0.event_shape)} and {tuple(component1.event_shape)}",
                 )
             )
-        batch = torch.broadcast_shapes(mask.shape, component0.batch_shape, component1.batch_shape)
+        batch = broadcast_shape(mask.shape, component0.batch_shape, component1.batch_shape)
         self.mask_ = mask if mask.shape == batch else mask.expand(batch)
         self.component0 = component0 if component0.batch_shape == batch else component0.expand(batch)
         self.component1 = component1 if component1.batch_shape == batch else component1.expand(batch)

@@ -12,6 +12,7 @@ from torch.distributions.utils import lazy_property
 
 from ..errors import message
 from .parameters import Parameter, one, table
+from .shapes import broadcast_shape
 from .torch_distribution import TorchDistribution, carrying, expand_parameters, finish
 from .validation import check_parameter
 
@@ -96,7 +97,7 @@ class MultivariateNormal(torch.distributions.MultivariateNormal, TorchDistributi
         name, matrix = one_matrix(covariance_matrix, precision_matrix, scale_tril)
         batch = matrix.shape[:-2]
         if batch != loc.shape[:-1]:
-            batch = torch.broadcast_shapes(batch, loc.shape[:-1])
+            batch = broadcast_shape(batch, loc.shape[:-1])
         event = loc.shape[-1:]
         state = self.__dict__
         state[name] = matrix if matrix.shape[:-2] == batch else matrix.expand(batch + matrix.shape[-2:])
@@ -169,7 +170,7 @@ class MultivariateStudentT(TorchDistribution):
                 )
             )
         freedom = one(df) if isinstance(df, Tensor) else torch.scalar_tensor(df, dtype=loc.dtype)
-        batch = torch.broadcast_shapes(freedom.shape, loc.shape[:-1], scale_tril.shape[:-2])
+        batch = broadcast_shape(freedom.shape, loc.shape[:-1], scale_tril.shape[:-2])
         self.df = freedom.expand(batch)
         self.loc = loc.expand(batch + loc.shape[-1:])
         self.scale_tril = scale_tril.expand(batch + scale_tril.shape[-2:])

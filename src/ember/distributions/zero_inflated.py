@@ -14,6 +14,7 @@ from torch.nn.functional import logsigmoid
 from ..errors import message
 from .counts import NegativeBinomial, Poisson
 from .parameters import Parameter, one, table
+from .shapes import broadcast_shape
 from .torch_distribution import TorchDistribution, expand_parameters
 
 _EMPTY = torch.Size()
@@ -50,7 +51,7 @@ class ZeroInflatedDistribution(TorchDistribution):
                 )
             )
         name, value = ("gate", one(gate)) if gate is not None else ("gate_logits", one(gate_logits))
-        batch = torch.broadcast_shapes(value.shape, base_dist.batch_shape)
+        batch = broadcast_shape(value.shape, base_dist.batch_shape)
         self.__dict__[name] = value.expand(batch)
         self.base_dist = base_dist if base_dist.batch_shape == batch else base_dist.expand(batch)
         TorchDistribution.__init__(self, batch, _EMPTY, validate_args)

@@ -162,9 +162,7 @@ def run_chunk(
 
     def step(carry: ChainState, row: Schedule) -> tuple[ChainState, Draw]:
         moved, draw = sample_step(density, transition, carry)
-        following = cond(
-            warming, lambda: _adapted(density, adaptation, moved, draw, row), lambda: moved
-        )
+        following = cond(warming, lambda: _adapted(density, adaptation, moved, draw, row), lambda: moved)
         return following, draw
 
     return scan(step, chain, schedule)

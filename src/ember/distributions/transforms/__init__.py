@@ -7,7 +7,13 @@ from torch.distributions.transforms import *  # noqa: F403
 from torch.distributions.transforms import SoftplusTransform
 from torch.distributions.transforms import __all__ as _torch_names
 
-from .elementwise import ELUTransform, ExtendedIntervalTransform, LeakyReLUTransform, PositivePowerTransform
+from .elementwise import (
+    AffineTransform,
+    ELUTransform,
+    ExtendedIntervalTransform,
+    LeakyReLUTransform,
+    PositivePowerTransform,
+)
 from .matrices import (
     CholeskyTransform,
     CorrCholeskyTransform,
@@ -24,8 +30,9 @@ __all__ = [
     *(
         name
         for name in _torch_names
-        if name not in ("CorrCholeskyTransform", "SoftplusTransform", "StackTransform")
+        if name not in ("AffineTransform", "CorrCholeskyTransform", "SoftplusTransform", "StackTransform")
     ),
+    "AffineTransform",
     "CholeskyTransform",
     "CorrCholeskyTransform",
     "CorrMatrixCholeskyTransform",

@@ -10,6 +10,20 @@ from torch.distributions.transforms import Transform
 from torch.nn.functional import elu, leaky_relu, logsigmoid
 
 from .. import constraints
+from ..shapes import broadcast_shape
+
+
+class AffineTransform(torch.distributions.transforms.AffineTransform):
+    """x ↦ loc + scale x, over the rightmost ``event_dim`` dims at once.
+
+    torch computes its shapes by ``torch.broadcast_shapes``, whose first call imports for most of a second.
+    """
+
+    def forward_shape(self, shape: Any) -> torch.Size:
+        """Return the shape of the image of a tensor of this shape."""
+        return broadcast_shape(shape, getattr(self.loc, "shape", ()), getattr(self.scale, "shape", ()))
+
+    inverse_shape = forward_shape
 
 
 class ELUTransform(Transform):
@@ -109,7 +123,7 @@ class ExtendedIntervalTransform(Transform):
         return torch.where(self._both, between, single)
 
     def forward_shape(self, shape: Any) -> torch.Size:
-        return torch.broadcast_shapes(shape, self.low.shape)
+        return broadcast_shape(shape, self.low.shape)
 
     inverse_shape = forward_shape
 
@@ -153,6 +167,6 @@ class PositivePowerTransform(Transform):
         return self.exponent.log() + torch.xlogy(self.exponent - 1.0, x.abs())
 
     def forward_shape(self, shape: Any) -> torch.Size:
-        return torch.broadcast_shapes(shape, self.exponent.shape)
+        return broadcast_shape(shape, self.exponent.shape)
 
     inverse_shape = forward_shape

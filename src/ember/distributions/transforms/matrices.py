@@ -12,6 +12,7 @@ from torch.distributions.transforms import Transform
 from torch.nn.functional import logsigmoid, softplus
 
 from .. import constraints
+from ..shapes import broadcast_shape
 
 
 def fill_lower(vector: Tensor, size: int, diagonal: int = 0) -> Tensor:
@@ -261,10 +262,10 @@ class LowerCholeskyAffine(Transform):
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         value = self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return value.expand(torch.broadcast_shapes(value.shape, x.shape[:-1]))
+        return value.expand(broadcast_shape(value.shape, x.shape[:-1]))
 
     def forward_shape(self, shape: Any) -> torch.Size:
-        batch = torch.broadcast_shapes(shape[:-1], self.loc.shape[:-1], self.scale_tril.shape[:-2])
+        batch = broadcast_shape(shape[:-1], self.loc.shape[:-1], self.scale_tril.shape[:-2])
         return torch.Size((*batch, shape[-1]))
 
     inverse_shape = forward_shape

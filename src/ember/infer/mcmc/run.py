@@ -38,7 +38,7 @@ class Chain:
         return sampler.progress(self.index) if self.running else 0
 
 
-class _OutOfTime(Exception):  # noqa: N818 - an ending, not an error
+class _OutOfTime(Exception):
     """The time is over."""
 
 

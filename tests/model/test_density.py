@@ -423,6 +423,26 @@ def test_start_is_keyed_and_in_range():
     assert start.abs().max() > 1
 
 
+def test_steep_starts_are_avoided():
+    def model():
+        x = ember.sample("x", dist.Normal(0.0, 1.0))
+        ember.factor("cliff", -torch.where(x > 0, (50 * x).exp(), 0 * x))
+
+    density = Density(model, seed=0)
+    starts = torch.cat([find_start(density, random.key(seed)) for seed in range(30)])
+    assert (starts < 0.3).all()
+    assert (starts < -1.0).any()
+
+
+def test_steep_start_is_taken_where_there_is_no_other():
+    def model():
+        x = ember.sample("x", dist.Normal(0.0, 1e-6))
+        ember.sample("y", dist.Normal(x, 1e-6), obs=torch.tensor(0.0))
+
+    density = Density(model, seed=0)
+    assert find_start(density, random.key(0)).abs() < 0.5  # the gentlest of some
+
+
 def test_start_from_a_strategy():
     def model():
         ember.sample("s", dist.HalfNormal(1.0))

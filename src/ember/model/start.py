@@ -16,6 +16,10 @@ from ember.model.substitution import SubstituteMinibatches
 from ember.poutine import trace as trace_handler
 
 MAX_TRIES = 100
+# Where a gradient is so large no step size is both accepted and of any use; such a start is taken only if many
+# others are no better.
+STEEP = 1e6
+MAX_STEEP_TRIES = 20
 
 
 def find_start(
@@ -25,7 +29,7 @@ def find_start(
     radius: float = 2.0,
     max_tries: int = MAX_TRIES,
 ) -> Tensor:
-    """Return a vector with finite log density and gradient, ``[size]``.
+    """Return a vector with finite log density and gradient, ``[size]``, not too steep where others are gentler.
 
     :param key: of the random numbers; equal keys give equal starts.
     :param strategy: site record → constrained value; by default uniform on (−radius, radius) in unconstrained
@@ -33,14 +37,25 @@ def find_start(
     :raises InitialisationError: if none is found in ``max_tries``, naming the first site that is to blame.
     """
     z = torch.zeros(density.size, dtype=torch.float64)
+    steepest = torch.inf
+    gentlest: Tensor | None = None
     for attempt in range(max_tries):
         attempt_key = random.fold_in(key, attempt)
         if strategy is None:
             z = (2.0 * random.uniform(attempt_key, (density.size,)) - 1.0) * radius
         else:
             z = _from_strategy(density, attempt_key, strategy)
-        if is_valid(density, z):
+        value, gradient = density(z)
+        # NaN is below nothing, so that such a start is never taken.
+        slope = float(torch.linalg.vector_norm(gradient, torch.inf)) if bool(value.isfinite()) else torch.inf
+        if slope < STEEP:
             return z
+        if slope < steepest:
+            steepest, gentlest = slope, z
+        if gentlest is not None and attempt >= MAX_STEEP_TRIES:
+            break
+    if gentlest is not None:
+        return gentlest
     raise InitialisationError(_explain(density, z, max_tries))
 
 

@@ -137,7 +137,7 @@ class _DifferentiableCond(torch.autograd.Function):
         if any(branch.slipped() for branch in cond.branches):
             cond.recorder.refuse("a custom autograd function inside engine.cond uses a tensor from outside")
         reason = "a second derivative through engine.cond"
-        sources = [each for each in gradients if each is not None]
+        sources = [*cond.closed, *(each for each in gradients if each is not None)]
         found = emit_undifferentiable(cond.recorder, reason, lambda: cond.emit_gradients(gradients), sources)
         return None, *found
 

@@ -52,7 +52,7 @@ def while_loop(
 
     :param condition: carry → bool scalar tensor.
     :param body: carry → carry of the same structure, shapes and dtypes.
-    :param init: the first carry.
+    :param init: the first carry; numbers in it become tensors.
 
     >>> x = while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, c[1] * 2), (torch.tensor(0), torch.tensor(1.0)))
     >>> float(x[1])
@@ -61,7 +61,7 @@ def while_loop(
     recorder = active_recorder.get()
     if recorder is not None:
         return recorder.while_loop(condition, body, init)
-    carry = init
+    carry = _as_tensors(init)
     while bool(condition(carry)):
         carry = body(carry)
     return carry
@@ -93,7 +93,7 @@ def scan(
     """Carry a value through a sequence: ``carry, y = step(carry, x)`` for each slice ``x`` of ``xs``.
 
     :param step: (carry, slice of xs) → (carry, y). ``y`` may be None or a nest of tensors.
-    :param init: the first carry.
+    :param init: the first carry; numbers in it become tensors.
     :param xs: nest of tensors with one common leading size, or None (then give ``length``).
     :param length: number of steps; needed only without ``xs``.
     :param reverse: run from the last slice to the first; ``ys`` keep the order of ``xs``.
@@ -104,7 +104,7 @@ def scan(
     recorder = active_recorder.get()
     if recorder is not None:
         return recorder.scan(step, init, xs, steps, reverse)
-    carry = init
+    carry = _as_tensors(init)
     ys: list[list[torch.Tensor]] = []
     structure = None
     for index in reversed(range(steps)) if reverse else range(steps):
@@ -118,6 +118,11 @@ def scan(
         ys.reverse()
     stacked = [None if column[0] is None else torch.stack(column) for column in zip(*ys, strict=True)]
     return carry, tree_unflatten(stacked, structure)
+
+
+def _as_tensors(nest: Any) -> Any:
+    """Turn the numbers in a carry into tensors, as a capture does."""
+    return tree_map(lambda leaf: torch.tensor(leaf) if isinstance(leaf, (bool, int, float)) else leaf, nest)
 
 
 def _number_of_steps(xs: Any, length: int | None) -> int:

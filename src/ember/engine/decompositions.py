@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 aten = torch.ops.aten
-_SIXTH = 0.1666666716337204  # the eager kernel's constant is a float32
+_SIXTH = 0.1666666716337204  # as in the eager kernel, rounded to float32
 _SQRT_HALF = math.sqrt(0.5)
 _SQRT_2_OVER_PI = math.sqrt(2.0 / math.pi)
 _INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
@@ -369,8 +369,8 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     aten._prelu_kernel.default: lambda x, weight: torch.where(x > 0, x, weight * x),
     aten.hardtanh.default: lambda x, low=-1, high=1: torch.clamp(x, low, high),
     aten.hardtanh_backward.default: _hardtanh_backward,
-    aten.hardsigmoid.default: lambda x: torch.clamp(x + 3, 0, 6) * _SIXTH,
-    aten.hardsigmoid_backward.default: lambda g, x: torch.where((x > -3) & (x < 3), g / 6, 0.0),
+    aten.hardsigmoid.default: lambda x: torch.clamp(x + 3, 0, 6) / 6,
+    aten.hardsigmoid_backward.default: lambda g, x: torch.where((x > -3) & (x < 3), g * _SIXTH, 0.0),
     aten.hardswish.default: lambda x: x * torch.clamp(x + 3, 0, 6) / 6,
     aten.glu.default: _glu,
     # losses

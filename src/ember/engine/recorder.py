@@ -133,6 +133,7 @@ class DispatchRecorder(TorchDispatchMode):
         self.lifted.add(id(tensor))
 
     def constant(self, tensor: torch.Tensor) -> Value:
+        """Add a copy of a tensor to the current frame's constants."""
         value = self.new_value(tensor)
         self.frame.constants[value] = tensor.detach().clone(memory_format=torch.contiguous_format)
         return value
@@ -175,10 +176,10 @@ class DispatchRecorder(TorchDispatchMode):
         if known is None:
             self._check_outside(tensor)
             protected = "a tensor from outside the function is written to in place"
-            known = self.outside[id(tensor)] = (
-                tensor,
-                View(Storage(self.root, None, protected), tensor.detach()),
-            )
+            # Regions come here outside of any dispatch, where detaching would give a tensor without data.
+            with torch._C._DisableTorchDispatch():
+                numbers = tensor.detach()
+            known = self.outside[id(tensor)] = tensor, View(Storage(self.root, None, protected), numbers)
             self.watch_gradient(tensor)
         return known[1]
 

@@ -121,11 +121,9 @@ class _DifferentiableScan(torch.autograd.Function):
         if scan.slipped or backward is None:
             scan.recorder.refuse("a custom autograd function inside engine.scan uses a tensor from outside")
         reason = "a second derivative through engine.scan"
+        sources = [*scan.init, *scan.xs, *backward.closed, *(each for each in gradients if each is not None)]
         found = emit_undifferentiable(
-            scan.recorder,
-            reason,
-            lambda: scan.emit_gradients(gradients),
-            [g for g in gradients if g is not None],
+            scan.recorder, reason, lambda: scan.emit_gradients(gradients), sources
         )
         carry, closed = len(backward.carry), len(backward.closed)
         init: list[torch.Tensor | None] = [None] * len(scan.init)

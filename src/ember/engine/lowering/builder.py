@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import torch
@@ -48,9 +49,15 @@ def operation(*names: str) -> Callable[[Operation], Operation]:
 class Builder:
     """A block under construction."""
 
-    def __init__(self, parent: Builder | None = None) -> None:
+    def __init__(self, parent: Builder | None = None, repeats: bool = False) -> None:
+        """Begin a block, inside another builder's for a region.
+
+        :param repeats: the region is run many times: what does not change in it is computed outside.
+        """
         self.block = Block()
         self.parent = parent
+        self.repeats = repeats
+        self.depth = 0 if parent is None else parent.depth + 1
         self.values: dict[Value, Tensor] = {}
         self.node: Node | None = None
         self._constants: list[Tensor] = []
@@ -85,6 +92,7 @@ class Builder:
     def new(self, shape: Sequence[int], kind: str) -> Tensor:
         """Make a tensor for a stage to write."""
         tensor = Tensor(shape, kind)
+        tensor.depth = self.depth
         self.block.made.append(tensor)
         return tensor
 
@@ -104,6 +112,7 @@ class Builder:
     ) -> Map:
         """Make a tensor computed element by element."""
         tensor = Map(shape, kind, operands, emit, cost, alias_of)
+        tensor.depth = self.depth
         self.block.made.append(tensor)
         return tensor
 
@@ -218,35 +227,62 @@ class Builder:
                 self.constants.append(self.values[value])
         for node in program.nodes:
             self.node = node
-            function = OPERATIONS.get(node.op)
-            if function is None:
-                raise self.refuse("there is no lowering of this operation")
-            for value in node.outputs:
-                self.kind(value.dtype)
             args = [self.argument(item) for item in node.args]
             kwargs = {name: self.argument(item) for name, item in node.kwargs.items()}
-            try:
-                result = function(self, *args, **kwargs)
-            except TypeError as error:
-                raise self.refuse(f"its arguments are not understood ({error})") from error
-            results = [result] if isinstance(result, Tensor) else list(result)
-            for value, tensor in zip(node.outputs, results, strict=False):
-                if tensor is None:
-                    continue
-                kind = self.kind(value.dtype)
-                if tensor.kind != kind:
-                    tensor = self.cast(tensor, kind)
-                if tensor.shape != tuple(value.shape):
-                    raise RuntimeError(
-                        f"{node.op}: lowered to shape {tensor.shape}, not {tuple(value.shape)}"
-                    )
-                self.values[value] = tensor
+            home = self._outside(node, args, kwargs)
+            outer_node, home.node = home.node, node
+            for value, tensor in zip(node.outputs, home.lower(args, kwargs), strict=False):
+                if tensor is not None:
+                    self.values[value] = tensor
+            home.node = outer_node
         self.node = None
+
+    def lower(self, args: list[Any], kwargs: dict[str, Any]) -> Iterator[Tensor | None]:
+        """Lower the current operation; yield its outputs."""
+        node = self.current
+        function = OPERATIONS.get(node.op)
+        if function is None:
+            raise self.refuse("there is no lowering of this operation")
+        for value in node.outputs:
+            self.kind(value.dtype)
+        try:
+            result = function(self, *args, **kwargs)
+        except TypeError as error:
+            raise self.refuse(f"its arguments are not understood ({error})") from error
+        for value, tensor in zip(node.outputs, [result] if isinstance(result, Tensor) else result, strict=False):
+            if tensor is not None and tensor.shape != tuple(value.shape):
+                raise RuntimeError(f"{node.op}: lowered to shape {tensor.shape}, not {tuple(value.shape)}")
+            yield None if tensor is None else self.cast(tensor, self.kind(value.dtype))
+
+    def _outside(self, node: Node, args: list[Any], kwargs: dict[str, Any]) -> Builder:
+        """Return the outermost builder in which an operation can be computed once for all repetitions."""
+        if not self.repeats or node.regions or node.op.split(".")[1] in _CHECKED:
+            return self
+        operands = list(_tensors_in([*args, *kwargs.values()]))
+        deepest = max((tensor.depth for tensor in operands), default=0)
+        if sum(prod(value.shape) for value in node.outputs) > max(
+            _HOISTED, 2 * sum(tensor.numel for tensor in operands)
+        ):
+            return self
+        builder = self
+        while builder.repeats and builder.parent is not None and builder.depth > deepest:
+            builder = builder.parent
+        return builder
 
     @property
     def constants(self) -> list[Tensor]:
         """Constants of the whole program, this block's parents included."""
         return self._constants if self.parent is None else self.parent.constants
+
+    def outside(self) -> list[Tensor]:
+        """Return the tensors made outside that the block reads or returns."""
+        read = list(self.block.outputs)
+        for tensor in self.block.made:
+            if isinstance(tensor, Map):
+                read.extend(operand for operand, _ in tensor.operands)
+        for stage in self.block.stages:
+            read.extend(operand for operand, _ in stage.operands)
+        return [tensor for tensor in dict.fromkeys(read) if tensor.depth < self.depth]
 
     def results(self, values: Sequence[Value], homes: Sequence[Tensor | None]) -> list[Tensor]:
         """Return the block's outputs, copied where they would share a carry's memory with another place.
@@ -266,6 +302,21 @@ class Builder:
                 self.block.chained.update(steps)
             out.append(self.copy(tensor) if memory_of(tensor) in carries else tensor)
         return out
+
+
+# Operations that check indices stay where they are: if a loop makes no step, its indices need not be valid.
+_CHECKED = frozenset(
+    ["index", "index_select", "gather", "take", "embedding", "index_put", "index_add", "index_copy", "index_fill", "index_reduce", "put", "scatter", "scatter_add", "scatter_reduce", "embedding_dense_backward", "take_along_dim", "_unsafe_index"]
+)
+_HOISTED = 1 << 16  # elements of a result that may always be kept for all repetitions
+
+
+def _tensors_in(items: Sequence[Any]) -> Iterator[Tensor]:
+    for item in items:
+        if isinstance(item, Tensor):
+            yield item
+        elif isinstance(item, (list, tuple)):
+            yield from _tensors_in(item)
 
 
 def broadcast_index(tensor: Tensor, index: Index, shape: Sequence[int]) -> Index:

@@ -14,34 +14,45 @@ from .schedule import chain_start
 from .tensors import Index, Tensor
 
 
-def _inside(b: Builder, region: Program, inputs: Sequence[Tensor]) -> Builder:
+def _inside(b: Builder, region: Program, inputs: Sequence[Tensor], repeats: bool) -> Builder:
     """Lower a region whose inputs are these tensors."""
-    child = Builder(b)
+    child = Builder(b, repeats)
     child.values.update(zip(region.inputs, inputs, strict=True))
     child.run(region)
     return child
 
 
-def _carries(b: Builder, outputs: Sequence[Tensor]) -> list[Tensor]:
-    """Make tensors that stand, inside a loop, for its carry, in the memory of the loop's outputs."""
+def _carries(b: Builder, init: Sequence[Tensor]) -> list[Tensor]:
+    """Make tensors that stand, inside a loop, for its carry."""
     carries = []
-    for output in outputs:
-        carry = Tensor(output.shape, output.kind)
-        carry.home = output
+    for first in init:
+        carry = Tensor(first.shape, first.kind)
+        carry.depth = b.depth + 1
         carries.append(carry)
     return carries
+
+
+def _settle(carries: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+    """Keep the carry in the memory of the loop's results."""
+    for carry, output in zip(carries, outputs, strict=False):
+        carry.home = output
+
+
+def _outer(*children: Builder) -> list[Tensor]:
+    return list(dict.fromkeys(tensor for child in children for tensor in child.outside()))
 
 
 @operation("while_loop")
 def _while_loop(b: Builder, init: Sequence[Tensor], outer: Sequence[Tensor]) -> list[Tensor]:
     condition_region, body_region = b.current.regions
-    outputs = [b.new(each.shape, each.kind) for each in init]
-    carries = _carries(b, outputs)
-    condition = _inside(b, condition_region, [*carries, *outer])
+    carries = _carries(b, init)
+    condition = _inside(b, condition_region, [*carries, *outer], repeats=True)
     condition.block.outputs = [condition.values[value] for value in condition_region.outputs]
-    body = _inside(b, body_region, [*carries, *outer])
+    body = _inside(b, body_region, [*carries, *outer], repeats=True)
     body.block.outputs = body.results(body_region.outputs, carries)
-    stage = WhileLoop(init, outer, outputs, condition.block, body.block)
+    outputs = [b.new(each.shape, each.kind) for each in init]
+    _settle(carries, outputs)
+    stage = WhileLoop(init, _outer(condition, body), outputs, condition.block, body.block)
     stage.polls = b.parent is None
     b.add(stage)
     return outputs
@@ -49,13 +60,13 @@ def _while_loop(b: Builder, init: Sequence[Tensor], outer: Sequence[Tensor]) -> 
 
 @operation("cond")
 def _cond(b: Builder, predicate: Tensor, outer: Sequence[Tensor]) -> list[Tensor]:
-    outputs = [b.new(value.shape, b.kind(value.dtype)) for value in b.current.outputs]
-    branches = [_inside(b, region, outer) for region in b.current.regions]
+    branches = [_inside(b, region, outer, repeats=False) for region in b.current.regions]
     homes = _homes(branches, [region.outputs for region in b.current.regions], outer)
     for branch, region in zip(branches, b.current.regions, strict=True):
         branch.block.outputs = branch.results(region.outputs, homes)
+    outputs = [b.new(value.shape, b.kind(value.dtype)) for value in b.current.outputs]
     shared = [(home, output) for home, output in zip(homes, outputs, strict=True) if home is not None]
-    b.add(Condition(predicate, outer, outputs, branches[0].block, branches[1].block, shared))
+    b.add(Condition(predicate, _outer(*branches), outputs, branches[0].block, branches[1].block, shared))
     return outputs
 
 
@@ -73,19 +84,23 @@ def _homes(
 
 
 @operation("scan")
-def _scan(b: Builder, init: Sequence[Tensor], xs: Sequence[Tensor], outer: Sequence[Tensor]) -> list[Tensor]:
+def _scan(
+    b: Builder, init: Sequence[Tensor], xs: Sequence[Tensor], outer: Sequence[Tensor]
+) -> list[Tensor]:
     length, reverse = b.current.attributes["length"], b.current.attributes["reverse"]
     region = b.current.regions[0]
-    outputs = [b.new(value.shape, b.kind(value.dtype)) for value in b.current.outputs]
-    carries = _carries(b, outputs[: len(init)])
+    carries = _carries(b, init)
     counter = Tensor((), "i64")
-    child = Builder(b)
+    counter.depth = b.depth + 1
+    child = Builder(b, repeats=True)
     slices = [_slice(child, x, counter, length) for x in xs]
     child.values.update(zip(region.inputs, [*carries, *slices, *outer], strict=True))
     child.run(region)
     count = len(init)
     child.block.outputs = child.results(region.outputs, [*carries, *[None] * (len(region.outputs) - count)])
-    stage = Scan(init, [*xs, *outer], outputs, child.block, counter, length, reverse)
+    outputs = [b.new(value.shape, b.kind(value.dtype)) for value in b.current.outputs]
+    _settle(carries, outputs)
+    stage = Scan(init, _outer(child), outputs, child.block, counter, length, reverse)
     stage.polls = b.parent is None
     b.add(stage)
     return outputs

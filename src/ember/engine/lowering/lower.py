@@ -13,6 +13,7 @@ from ember.engine.program import Program, Value
 from . import control, indexing, linear_algebra, pointwise, products, random_bits, reductions, special, views  # noqa: F401 - they fill the table of operations
 from .builder import Builder
 from .elements import DTYPES, KINDS
+from .errors import NotLowerable
 from .kernel import Kernel
 from .memory import layout, settle
 from .regions import emit_block
@@ -21,6 +22,7 @@ from .tensors import Map, Tensor, memory_of
 from .text import Module
 
 ENTRY = "ember_run"
+MOST_OPERATIONS = 40_000  # more would take minutes to compile
 EMBEDDED = 64  # constants of at most this many elements are part of the code
 
 
@@ -87,6 +89,8 @@ def lower(program: Program, lanes: int, masked_tails: bool, compact: Collection[
     :raises NotLowerable: naming the operation, the reason and the user's line.
     """
     builder = Builder()
+    if program.num_operations() > MOST_OPERATIONS:
+        raise NotLowerable("program", f"it has more than {MOST_OPERATIONS} operations; use engine.scan for loops")
     slot = 1
     for position, value in enumerate(program.inputs):
         builder.values[value] = _input(builder, value, slot, position in compact)

@@ -14,6 +14,7 @@ from .tensors import ANYWHERE, MapStage, Reduce, Scatter, Stage, Tensor, memory_
 LARGE = 1 << 18  # bytes from which a tensor is worth reading once
 BLOCK_BYTES = 24 << 10  # of the large tensors' rows in one block
 SMALLEST_BLOCK, LARGEST_BLOCK = 8, 512
+WINDOW = 64  # groups looked at for one chain
 
 
 class Chain(Group):
@@ -35,12 +36,12 @@ def join_rows(groups: list[Group]) -> list[Group]:
     rest = list(groups)
     while rest:
         first = rest.pop(0)
-        chain, before, after = _chain_from(first, rest)
+        chain, before, after = _chain_from(first, rest[:WINDOW])
         if chain is None:
             out.append(first)
         else:
             out.extend([*before, chain])
-            rest = after
+            rest = after + rest[WINDOW:]
     for order, group in enumerate(out):
         group.order = order
         for part in group.parts if isinstance(group, Chain) else ():

@@ -22,6 +22,7 @@ from .tensors import (
 
 CHEAP = 4  # an expression of at most this many instructions is recomputed for each consumer
 CHEAP_AMPLIFIED = 1  # and of at most this many if a consumer reads each element many times
+FULL = 700  # a nest of at least this many instructions takes no more stages
 LARGEST = 600  # an expression of more instructions than this is cut
 
 
@@ -184,6 +185,10 @@ def _order_updates(block: Block, stages: list[Stage], wanted: Sequence[Tensor]) 
     }
     own = {output for stage in stages for output in stage.outputs}
     overwritten: set[Tensor] = set()
+    read_by: dict[Tensor, list[Stage]] = {}
+    for stage in stages:
+        for leaf in stage.leaves:
+            read_by.setdefault(leaf, []).append(stage)
     for stage in stages:
         for base, output in stage.updates():
             if isinstance(base, Map) or base.shape != output.shape or base in wanted or base in overwritten:
@@ -196,7 +201,7 @@ def _order_updates(block: Block, stages: list[Stage], wanted: Sequence[Tensor]) 
             memory = memory_of(base)
             if output.storage is not None and (memory.storage is not None or base not in own):
                 continue
-            readers = [other for other in stages if other is not stage and base in other.leaves]
+            readers = [other for other in read_by.get(base, ()) if other is not stage]
             if any(_reaches(depends, other, stage) for other in readers):
                 continue
             if output.storage is not None:
@@ -284,7 +289,7 @@ def _group(stages: Sequence[Stage]) -> list[Group]:
         chosen = None
         if stage.space is not None:
             for group in by_space.get(stage.space, ()):
-                if group.order >= earliest:
+                if group.order >= earliest and group.load < FULL:
                     chosen = group
                     break
         if chosen is None:
@@ -293,6 +298,7 @@ def _group(stages: Sequence[Stage]) -> list[Group]:
             if stage.space is not None:
                 by_space.setdefault(stage.space, []).append(chosen)
         chosen.members.append(stage)
+        chosen.load += stage.weight
         stage.group = chosen
         for leaf in stage.leaves:
             memory = memory_of(leaf)

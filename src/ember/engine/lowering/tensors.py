@@ -29,7 +29,7 @@ class Tensor:
     :ivar home: the tensor whose memory this one shares, when it is an update in place.
     """
 
-    __slots__ = ("constant", "home", "kind", "shape", "stage", "storage")
+    __slots__ = ("constant", "depth", "home", "kind", "shape", "stage", "storage")
 
     def __init__(self, shape: Sequence[int], kind: str) -> None:
         self.shape = tuple(shape)
@@ -37,6 +37,7 @@ class Tensor:
         self.stage: Stage | None = None
         self.storage: tuple[str, Any] | None = None
         self.home: Tensor | None = None
+        self.depth = 0  # number of regions around the block that makes it
         self.constant: Any = None  # numpy array of a small constant, for loads at known positions
 
     @property

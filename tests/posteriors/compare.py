@@ -29,7 +29,9 @@ def compare(idata, parameters):
         worst_r = max(worst_r, (r_hat - limit, name))
         worst_e = min(worst_e, (ess, name))
         mean, sd = draws.mean(), draws.std(ddof=1)
-        mcse_mean = np.hypot(sd / np.sqrt(float(arviz.ess(draws, method="mean"))), figures["mcse_mean"])
+        # The reference's sd, since draws that miss a heavy tail would make too little of their own error.
+        error = figures["sd"] / np.sqrt(float(arviz.ess(draws, method="mean")))
+        mcse_mean = np.hypot(error, figures["mcse_mean"])
         of_squares = float(arviz.ess((draws - mean) ** 2, method="mean"))
         mcse_sd = np.hypot(figures["sd_dev2"] / (2 * figures["sd"] * np.sqrt(of_squares)), figures["mcse_sd"])
         worst_z = max(worst_z, (abs(mean - figures["mean"]) / mcse_mean, f"mean of {name}"))

@@ -1,7 +1,7 @@
 """Write posteriordb's posteriors as models, in the form that programs of this language have.
 
-Each entry of ``POSTERIORS`` has the model and the function that reads its data. Sites, latent or deterministic,
-are named as the reference's parameters are; ``name[k]`` there is element k - 1 here.
+Each entry of ``POSTERIORS`` has the model and the function that reads its data. Sites, latent or
+deterministic, are named as the reference's parameters are; ``name[k]`` there is element k - 1 here.
 """
 
 import json

@@ -9,11 +9,6 @@ import ember
 from ember.infer import MCMC, NUTS
 from ember.model.density import Density
 
-# Eagerly the default takes too long for these: a dense metric where parameters are almost perfectly
-# correlated, and fewer draws where a gradient is thousands of operations.
-DENSE = {"kilpisjarvi_mod-kilpisjarvi", "earnings-logearn_interaction_z", "mesquite-logmesquite_logvash"}
-DRAWS = {"hmm_example-hmm_example": 300, "one_comp_mm_elim_abs-one_comp_mm_elim_abs": 200}
-
 
 @pytest.mark.parametrize("name", POSTERIORS)
 def test_dimension_and_gradient(name):
@@ -33,8 +28,7 @@ def test_dimension_and_gradient(name):
 def test_agrees_with_reference(name):
     ember.set_rng_seed(20)
     model, arguments = load(name)
-    draws = DRAWS.get(name, 500)
-    mcmc = MCMC(NUTS(model, full_mass=name in DENSE), draws, num_chains=4, disable_progbar=True)
+    mcmc = MCMC(NUTS(model), 1000, 1000, num_chains=4, disable_progbar=True)
     mcmc.run(**arguments)
     result = compare(mcmc.to_arviz(), reference(name)["params"])
     assert result.z <= 5.0, result

@@ -16,8 +16,8 @@ from ember.model.substitution import SubstituteMinibatches
 from ember.poutine import trace as trace_handler
 
 MAX_TRIES = 100
-# Where a gradient is so large no step size is both accepted and of any use; such a start is taken only if many
-# others are no better.
+# Where a gradient is so large no step size is both accepted and of any use: such a start is taken only if
+# many others are no better.
 STEEP = 1e6
 MAX_STEEP_TRIES = 20
 
@@ -29,7 +29,7 @@ def find_start(
     radius: float = 2.0,
     max_tries: int = MAX_TRIES,
 ) -> Tensor:
-    """Return a vector with finite log density and gradient, ``[size]``, not too steep where others are gentler.
+    """Return a vector with finite log density and gradient, ``[size]``, if possible not too steep.
 
     :param key: of the random numbers; equal keys give equal starts.
     :param strategy: site record → constrained value; by default uniform on (−radius, radius) in unconstrained

@@ -10,7 +10,18 @@ import torch
 
 from ember.engine.program import Program, Value
 
-from . import control, indexing, linear_algebra, pointwise, products, random_bits, reductions, special, views  # noqa: F401 - they fill the table of operations
+from . import (  # noqa: F401 - they fill the table of operations
+    control,
+    indexing,
+    linear_algebra,
+    ordering,
+    pointwise,
+    products,
+    random_bits,
+    reductions,
+    special,
+    views,
+)
 from .builder import Builder
 from .elements import DTYPES, KINDS
 from .errors import NotLowerable

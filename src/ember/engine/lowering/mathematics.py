@@ -197,7 +197,7 @@ def call(t: Text, which: str, x: Reg) -> Reg:
         result = FUNCTIONS[which](body, argument)
         full = "double" if x.lanes == 1 else f"<{x.lanes} x double>"
         head = f"define internal {full} {symbol}({full} %x) #1 {{"
-        t.module.mathematics[symbol] = "\n".join([head, *body.lines, f"  ret {full} {result.text}", "}"])
+        t.module.mathematics[symbol] = "\n".join([head, "entry:", *body.lines, f"  ret {full} {result.text}", "}"])
     t.module.num_calls += 1
     full = "double" if x.lanes == 1 else f"<{x.lanes} x double>"
     text = t.splat(x, x.lanes).text

@@ -124,6 +124,15 @@ def _sum(b: Builder, x: Tensor, dim: Any = None, keepdim: bool = False, dtype: A
     return _keep(b, total(b, b.cast(x, b.out_kind()), axes_of(dim, len(x.shape)), b.out_kind()))
 
 
+@operation("aten.nansum.default")
+def _nansum(b: Builder, x: Tensor, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
+    kind = b.out_kind()
+    x = b.cast(x, kind)
+    if is_float(kind):
+        x = b.pointwise(lambda k, u: k.select(k.isnan(u), const(0.0, kind), u), x, kind=kind, compute=kind)
+    return _keep(b, total(b, x, axes_of(dim, len(x.shape)), kind))
+
+
 @operation("aten.sum_to_size.default")
 def _sum_to_size(b: Builder, x: Tensor, size: Sequence[int]) -> Tensor:
     lead = len(x.shape) - len(size)

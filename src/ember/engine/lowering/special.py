@@ -9,29 +9,11 @@ from typing import Any
 from . import mathematics
 from .builder import Builder, Number, operation
 from .elements import Reg, const, is_float
+from .foreign import LIBM, SCIPY, external
+from .gamma_functions import polygamma
 from .kernel import Kernel
 from .pointwise import elementary, mixed
 from .tensors import Map, Tensor
-
-LIBM = "libm"
-SCIPY = "special"
-
-
-def external(k: Kernel, library: str, name: str, *elements: Reg) -> Reg:
-    """Call a scalar function of float64 in every lane; SciPy's take one more word that must be zero."""
-    kind = elements[0].kind
-    wide = [k.convert(each, "f64") for each in elements]
-    lanes = max(each.lanes for each in wide)
-    symbol = f"ember_{library}_{name}"
-    extra = ", i32" if library == SCIPY else ""
-    k.module.declare(symbol, f"double %s({', '.join(['double'] * len(wide))}{extra}) #2")
-    k.module.symbols.add(f"{library}.{name}")
-    parts = []
-    for lane in range(lanes):
-        arguments = ", ".join(f"double {k.extract(each, lane).text}" for each in wide)
-        trailing = ", i32 0" if extra else ""
-        parts.append(k.pure(f"call double @{symbol}({arguments}{trailing})", "f64"))
-    return k.convert(k.assemble(parts) if lanes > 1 else parts[0], kind)
 
 
 def _register_external(op: str, library: str, name: str, cost: int = 100) -> None:
@@ -50,10 +32,6 @@ _register_external("nextafter", LIBM, "nextafter")
 
 # torch's name → SciPy's.
 _SPECIAL = {
-    "lgamma": "gammaln",
-    "special_gammaln": "gammaln",
-    "digamma": "psi",
-    "special_digamma": "psi",
     "erf": "erf",
     "special_erf": "erf",
     "erfc": "erfc",
@@ -62,7 +40,6 @@ _SPECIAL = {
     "special_erfinv": "erfinv",
     "special_erfcx": "erfcx",
     "special_ndtr": "ndtr",
-    "special_ndtri": "ndtri",
     "special_log_ndtr": "log_ndtr",
     "special_i0": "i0",
     "i0": "i0",
@@ -86,6 +63,37 @@ _register_external("special_gammainc", SCIPY, "gammainc")
 _register_external("special_gammaincc", SCIPY, "gammaincc")
 _register_external("igamma", SCIPY, "gammainc")
 _register_external("igammac", SCIPY, "gammaincc")
+
+
+def _register_vector(op: str, name: str, cost: int) -> None:
+    function = elementary(name)
+    operation(f"aten.{op}.default")(
+        lambda b, x: b.pointwise(function, x, compute=b.out_kind(), cost=cost)
+    )
+
+
+for _op in ("lgamma", "special_gammaln"):
+    _register_vector(_op, "lgamma", 110)
+for _op in ("digamma", "special_digamma"):
+    _register_vector(_op, "digamma", 110)
+_register_vector("special_ndtri", "ndtri", 110)
+
+
+@operation("aten.polygamma.default", "aten.special_polygamma.default")
+def _polygamma(b: Builder, order: int, x: Tensor) -> Map:
+    function = elementary("digamma" if order == 0 else polygamma(order))
+    return b.pointwise(function, x, compute=b.out_kind(), cost=120)
+
+
+@operation("aten.mvlgamma.default")
+def _mvlgamma(b: Builder, x: Tensor, p: int) -> Map:
+    def apply(k: Kernel, u: Reg) -> Reg:
+        total = const(p * (p - 1) / 4 * math.log(math.pi), u.kind)
+        for position in range(p):
+            total = k.add(total, elementary("lgamma")(k, k.sub(u, const(position / 2, u.kind))))
+        return total
+
+    return b.pointwise(apply, x, compute=b.out_kind(), cost=110 * p)
 
 
 def _register_sinc() -> None:
@@ -152,6 +160,26 @@ def _pow(b: Builder, x: Tensor | Number, y: Tensor | Number) -> Map:
     if is_float(b.out_kind()):
         return b.pointwise(lambda k, u, v: external(k, LIBM, "pow", u, v), x, y, cost=100)
     raise b.refuse("integer powers with varying exponents are not supported")
+
+
+@operation("aten.ldexp.Tensor")
+def _ldexp(b: Builder, x: Tensor, exponent: Tensor) -> Map:
+    return b.pointwise(
+        lambda k, u, v: k.mul(u, external(k, LIBM, "exp2", v)), x, exponent, compute=b.out_kind(), cost=30
+    )
+
+
+@operation("aten.round.decimals")
+def _round_decimals(b: Builder, x: Tensor, decimals: int) -> Map:
+    def apply(k: Kernel, u: Reg) -> Reg:
+        if not is_float(u.kind):
+            return u
+        scale = const(10.0 ** abs(decimals), u.kind)
+        if decimals >= 0:
+            return k.div(k.unary("roundeven", k.mul(u, scale)), scale)
+        return k.mul(k.unary("roundeven", k.div(u, scale)), scale)
+
+    return b.pointwise(apply, x, cost=6)
 
 
 # Products with logarithms ---------------------------------------------------------------------------------

@@ -353,6 +353,40 @@ class Text:
         rhs = f"extractelement <1 x {LLVM[reg.kind]}> {reg.text}, i64 0"
         return self.pure(rhs, reg.kind, 1)
 
+    def any_lane(self, condition: Reg) -> Reg:
+        """Say whether a condition holds in some lane."""
+        if condition.lanes == 1:
+            return condition
+        full = f"<{condition.lanes} x i1>"
+        name = self.module.declare(f"llvm.vector.reduce.or.v{condition.lanes}i1", f"i1 %s({full})")
+        return self.pure(f"call i1 @{name}({full} {condition.text})", "i1")
+
+    # Joining blocks ---------------------------------------------------------------------------------------
+    def phi(self, sources: Sequence[tuple[Reg, str]]) -> Reg:
+        """Choose a value by the block that control comes from."""
+        lanes = max(reg.lanes for reg, _ in sources)
+        kind = sources[0][0].kind
+        pairs = ", ".join(f"[ {operand(reg, lanes)}, %{block} ]" for reg, block in sources)
+        return self.fresh(f"phi {type_name(kind, lanes)} {pairs}", kind, lanes)
+
+    def open_phi(self, first: Reg, block: str) -> tuple[Reg, str]:
+        """Begin a loop's variable; :meth:`close_phi` defines the register with its next value."""
+        name, following = self.name(), self.name()
+        full = type_name(first.kind, first.lanes)
+        self.lines.append(f"  {name} = phi {full} [ {first.text}, %{block} ], [ {following}, %LATCH{following[1:]} ]")
+        return Reg(name, first.kind, first.lanes), following
+
+    def close_phi(self, following: str, value: Reg, head: str) -> None:
+        """Define the next value of a loop's variable in the present block, which jumps back to ``head``."""
+        full = type_name(value.kind, value.lanes)
+        kind = "i64" if full == "i64" else full
+        zero = "zeroinitializer" if value.lanes > 1 else literal(0, value.kind)
+        condition = "i1 true" if value.lanes == 1 else f"<{value.lanes} x i1> splat (i1 true)"
+        self.lines.append(f"  {following} = select {condition}, {kind} {value.text}, {kind} {zero}")
+        for position, line in enumerate(self.lines):
+            if f"%LATCH{following[1:]} ]" in line:
+                self.lines[position] = line.replace(f"%LATCH{following[1:]} ]", f"%{self.block} ]")
+
     # Memory -----------------------------------------------------------------------------------------------
     def address(self, base: str, kind: str, position: Reg) -> str:
         """Compute addresses of elements at positions; one per lane if these differ."""

@@ -213,7 +213,11 @@ def strided(b: Builder, x: Tensor, shape: Sequence[int], stride: Sequence[int], 
 def _as_strided(
     b: Builder, x: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
 ) -> Tensor:
-    return strided(b, x, size, stride, storage_offset or 0)
+    offset = storage_offset or 0
+    last = offset + sum((extent - 1) * step for extent, step in zip(size, stride, strict=True))
+    if 0 not in size and last >= x.numel:
+        raise b.refuse("it looks beyond the elements of the tensor")
+    return strided(b, x, size, stride, offset)
 
 
 @operation("aten.unfold.default")
@@ -229,6 +233,19 @@ def _unfold(b: Builder, x: Tensor, dimension: int, size: int, step: int) -> Tens
         )
 
     return b.view(x, b.out().shape, place)
+
+
+@operation("aten.rot90.default")
+def _rot90(b: Builder, x: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
+    first, second = dims
+    turns = k % 4
+    if turns == 1:
+        return transpose(b, _flip(b, x, [second]), first, second)
+    if turns == 2:
+        return _flip(b, x, [first, second])
+    if turns == 3:
+        return _flip(b, transpose(b, x, first, second), [second])
+    return x
 
 
 # Reversal and rotation ------------------------------------------------------------------------------------

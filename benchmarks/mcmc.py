@@ -75,9 +75,11 @@ def line(system: str, measured: dict[str, float] | str) -> str:
         return f"  {system:12s} {measured}"
     sampling, total, ess = measured["sampling_seconds"], measured["total_seconds"], measured["ess"]
     leapfrog = 1e6 * sampling / measured["leapfrogs"] if measured["leapfrogs"] else float("nan")
+    seconds = (total, measured["import_seconds"], measured["compile_seconds"], sampling)
+    rhat = measured.get("rhat", float("nan"))
     return (
-        f"  {system:12s} {total:9.2f} {measured['import_seconds']:7.2f} {measured['compile_seconds']:8.2f} {sampling:9.3f}"
-        f" {leapfrog:11.2f} {ess:8.0f} {ess / sampling:11.1f} {ess / total:11.1f} {measured.get('rhat', float('nan')):7.3f}"
+        f"  {system:12s} {seconds[0]:9.2f} {seconds[1]:7.2f} {seconds[2]:8.2f} {seconds[3]:9.3f}"
+        f" {leapfrog:11.2f} {ess:8.0f} {ess / sampling:11.1f} {ess / total:11.1f} {rhat:7.3f}"
     )
 
 
@@ -96,8 +98,8 @@ def main() -> None:
     for workload in options.workloads:
         print(f"{workload}, {options.chains} chains of {options.draws} + {options.draws}")
         print(
-            f"  {'system':12s} {'total s':>9s} {'import':>7s} {'compile':>8s} {'sampling':>9s} {'us/leapfrog':>11s}"
-            f" {'min ESS':>8s} {'ESS/s':>11s} {'ESS/total s':>11s} {'R-hat':>7s}"
+            f"  {'system':12s} {'total s':>9s} {'import':>7s} {'compile':>8s} {'sampling':>9s}"
+            f" {'us/leapfrog':>11s} {'min ESS':>8s} {'ESS/s':>11s} {'ESS/total s':>11s} {'R-hat':>7s}"
         )
         with tempfile.TemporaryDirectory() as folder:
             for system in options.systems:

@@ -1,4 +1,4 @@
-"""Sample one benchmarked posterior with NumPyro: one XLA host device per chain, chains in parallel, float64."""
+"""Sample one benchmarked posterior with NumPyro: an XLA host device per chain, in parallel, float64."""
 
 from __future__ import annotations
 

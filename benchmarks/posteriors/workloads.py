@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-RADON = Path(__file__).parents[2] / "src" / "ember" / "examples" / "radon_mn.json"
+RADON = Path(__file__).parents[2] / "src" / "ember" / "examples" / "data" / "radon_mn.json"
 
 
 def eight_schools() -> dict[str, np.ndarray]:

@@ -154,7 +154,7 @@ def run_chunk(
     schedule: Schedule,
     warming: Tensor,
 ) -> tuple[ChainState, Draw]:
-    """Make a draw for each of the schedule's rows, in warmup or after it: one program serves both when captured.
+    """Make a draw for each of the schedule's rows, in warmup or after it: one program serves both.
 
     :param warming: bool scalar; False leaves step size and metric fixed, whatever the rows say.
     :returns: the chain, and the draws with a leading dimension.

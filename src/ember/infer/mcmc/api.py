@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -101,6 +102,8 @@ class MCMC:
         self._statistics: dict[str, Tensor] = {}  # [chains, draws]
         self._samples: dict[str, Tensor] = {}  # [chains, draws, ...]
         self._kernels: list[MCMCKernel] = []
+        self.timing: dict[str, float] = {}
+        """Seconds of the last run: preparation, of which capture and compile, and sampling; and leapfrog steps."""
 
     def run(self, *args: Any, **kwargs: Any) -> None:
         """Sample, given the arguments of the model.
@@ -114,7 +117,9 @@ class MCMC:
         self._check_initial_params()
         self._arguments = (args, kwargs)
         seed = draw_seed()
+        started = time.perf_counter()
         sampler, after_draw = self._set_up(args, kwargs, seed)
+        prepared = time.perf_counter()
         stores = [MemoryStore(self.num_samples) for _ in range(self.num_chains)]
         chains, self.ending = run(
             sampler,
@@ -125,6 +130,12 @@ class MCMC:
             after_draw,
             self.max_seconds,
         )
+        self.timing = {
+            "preparation": prepared - started,
+            **getattr(sampler, "seconds", {}),
+            "sampling": time.perf_counter() - prepared,
+            "leapfrogs": sum(chain.leapfrogs for chain in chains),
+        }
         self._collect(chains, stores)
 
     def _set_up(

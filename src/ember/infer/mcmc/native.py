@@ -1,4 +1,4 @@
-"""Advance chains as machine code: one captured program for warmup and sampling, run without the interpreter lock."""
+"""Advance chains as machine code: one program for warmup and sampling, without the interpreter lock."""
 
 from __future__ import annotations
 

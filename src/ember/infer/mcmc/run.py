@@ -31,6 +31,7 @@ class Chain:
     store: Store
     done: int = 0  # draws, warmup included
     divergences: int = 0  # after warmup
+    leapfrogs: int = 0  # warmup included, where the kernel counts them
     running: bool = False  # inside a chunk
 
     def under_way(self, sampler: Any) -> int:
@@ -155,6 +156,9 @@ def _advance(job: _Job, chain: Chain) -> int:
         if diverging is not None:
             chain.divergences += int(diverging.sum())
     chain.running = False
+    leapfrogs = draws[1].get("num_leapfrogs")
+    if leapfrogs is not None:
+        chain.leapfrogs += int(leapfrogs.sum())
     made = draws[0].shape[0]  # fewer than asked for after an interrupt
     chain.done += made
     if job.after_draw is not None:

@@ -265,7 +265,7 @@ def test_interrupt_in_warmup_has_nothing_to_keep():
         run(normal_normal, Y, draws=2, warmup=2, hook_fn=hook)
 
 
-def test_time_limit():
+def test_time_limit(eagerly):
     mcmc = run(normal_normal, Y, draws=100_000, warmup=5, max_seconds=0.3)
     count = mcmc.get_samples()["mu"].shape[0]
     assert mcmc.ending == "out of time"

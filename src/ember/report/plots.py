@@ -27,7 +27,11 @@ def plot_forest(
 
     The parameters are those of :func:`plot_trace`.
     """
-    return _draw("plot_forest", idata, path, var_names, combined=True, hdi_prob=hdi_prob)
+    idata = as_inference_data(idata)
+    names = list(idata.posterior.data_vars) if var_names is None else var_names
+    rows = sum(idata.posterior[name][0, 0].size for name in names)
+    options = {"figsize": (8, 1 + 0.15 * rows), "textsize": 7} if rows > 20 else {}
+    return _draw("plot_forest", idata, path, var_names, combined=True, hdi_prob=hdi_prob, **options)
 
 
 def as_inference_data(source: Any) -> Any:

@@ -45,7 +45,7 @@ def code_version() -> str:
 
     digest = hashlib.sha256(f"{__version__}|{llvmlite.__version__}|{binding.llvm_version_info}".encode())
     here = Path(__file__).parent
-    for source in [*sorted((here / "lowering").glob("*.py")), here / "machine.py", here / "cache.py"]:
+    for source in [*sorted((here / "lowering").rglob("*.py")), here / "machine.py", here / "cache.py"]:
         digest.update(source.read_bytes())
     return digest.hexdigest()
 

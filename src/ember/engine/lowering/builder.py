@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
-from math import prod
 from typing import Any
 
 import torch
 
 from ember.engine.program import Node, Program, Value
 
-from .elements import DTYPES, KINDS, Reg, const, is_float
+from .block import Block
+from .elements import DTYPES, KINDS, Reg, const
 from .errors import NotLowerable
-from .index import ZERO
+from .hoisting import home_of
+from .index import ZERO, ravel
 from .kernel import Kernel
-from .schedule import Block, chain_start
+from .promotion import promoted
+from .stages import Stage
 from .tensors import (
     ANYWHERE,
     Emit,
     Index,
     Map,
     Operands,
-    Stage,
     Tensor,
     broadcast,
+    broadcast_index,
     broadcast_level,
-    memory_of,
     squeeze,
 )
 
 Operation = Callable[..., Any]
 OPERATIONS: dict[str, Operation] = {}
 Number = int | float | bool
+Operand = Tensor | Number
 
 
 def operation(*names: str) -> Callable[[Operation], Operation]:
@@ -57,7 +58,7 @@ class Builder:
         self.block = Block()
         self.parent = parent
         self.repeats = repeats
-        self.depth = 0 if parent is None else parent.depth + 1
+        self.depth: int = 0 if parent is None else parent.depth + 1
         self.values: dict[Value, Tensor] = {}
         self.node: Node | None = None
         self._constants: list[Tensor] = []
@@ -157,7 +158,7 @@ class Builder:
         """Return the kind in which torch computes on these operands."""
         dtypes = [DTYPES[op.kind] if isinstance(op, Tensor) else type(op) for op in operands]
         ranks = [len(op.shape) > 0 if isinstance(op, Tensor) else False for op in operands]
-        return self.kind(_promote(tuple(dtypes), tuple(ranks), torch.get_default_dtype()))
+        return self.kind(promoted(tuple(dtypes), tuple(ranks), torch.get_default_dtype()))
 
     def cast(self, tensor: Tensor, kind: str) -> Tensor:
         """Convert elements, if necessary."""
@@ -182,7 +183,6 @@ class Builder:
             if same:
                 kept = iter([form for form, size in zip(index, shape, strict=True) if size != 1])
                 return k.read(tensor, tuple(ZERO if size == 1 else next(kept) for size in old))
-            from .index import ravel
 
             return k.read(tensor, k.divisions.unravel(ravel(index, shape), old))
 
@@ -229,7 +229,7 @@ class Builder:
             self.node = node
             args = [self.argument(item) for item in node.args]
             kwargs = {name: self.argument(item) for name, item in node.kwargs.items()}
-            home = self._outside(node, args, kwargs)
+            home = home_of(self, node, [*args, *kwargs.values()])
             outer_node, home.node = home.node, node
             for value, tensor in zip(node.outputs, home.lower(args, kwargs), strict=False):
                 if tensor is not None:
@@ -249,107 +249,14 @@ class Builder:
             result = function(self, *args, **kwargs)
         except TypeError as error:
             raise self.refuse(f"its arguments are not understood ({error})") from error
-        for value, tensor in zip(node.outputs, [result] if isinstance(result, Tensor) else result, strict=False):
+        for value, tensor in zip(
+            node.outputs, [result] if isinstance(result, Tensor) else result, strict=False
+        ):
             if tensor is not None and tensor.shape != tuple(value.shape):
                 raise RuntimeError(f"{node.op}: lowered to shape {tensor.shape}, not {tuple(value.shape)}")
             yield None if tensor is None else self.cast(tensor, self.kind(value.dtype))
-
-    def _outside(self, node: Node, args: list[Any], kwargs: dict[str, Any]) -> Builder:
-        """Return the outermost builder in which an operation can be computed once for all repetitions."""
-        if not self.repeats or node.regions or node.op.split(".")[1] in _CHECKED:
-            return self
-        operands = list(_tensors_in([*args, *kwargs.values()]))
-        deepest = max((tensor.depth for tensor in operands), default=0)
-        if sum(prod(value.shape) for value in node.outputs) > max(
-            _HOISTED, 2 * sum(tensor.numel for tensor in operands)
-        ):
-            return self
-        builder = self
-        while builder.repeats and builder.parent is not None and builder.depth > deepest:
-            builder = builder.parent
-        return builder
 
     @property
     def constants(self) -> list[Tensor]:
         """Constants of the whole program, this block's parents included."""
         return self._constants if self.parent is None else self.parent.constants
-
-    def outside(self) -> list[Tensor]:
-        """Return the tensors made outside that the block reads or returns."""
-        read = list(self.block.outputs)
-        for tensor in self.block.made:
-            if isinstance(tensor, Map):
-                read.extend(operand for operand, _ in tensor.operands)
-        for stage in self.block.stages:
-            read.extend(operand for operand, _ in stage.operands)
-        return [tensor for tensor in dict.fromkeys(read) if tensor.depth < self.depth]
-
-    def results(self, values: Sequence[Value], homes: Sequence[Tensor | None]) -> list[Tensor]:
-        """Return the block's outputs, copied where they would share a carry's memory with another place.
-
-        :param homes: for each output the tensor, given from outside, in whose memory it will be.
-        """
-        carries = {memory_of(home) for home in homes if home is not None}
-        out = []
-        for value, home in zip(values, homes, strict=True):
-            tensor = self.values[value]
-            if tensor is home:
-                out.append(tensor)
-                continue
-            start, steps = chain_start(tensor)
-            if home is not None and start is home and steps:
-                self.block.donated.add(home)
-                self.block.chained.update(steps)
-            out.append(self.copy(tensor) if memory_of(tensor) in carries else tensor)
-        return out
-
-
-# Operations that check indices stay where they are: if a loop makes no step, its indices need not be valid.
-_CHECKED = frozenset(
-    ["index", "index_select", "gather", "take", "embedding", "index_put", "index_add", "index_copy", "index_fill", "index_reduce", "put", "scatter", "scatter_add", "scatter_reduce", "embedding_dense_backward", "take_along_dim", "_unsafe_index"]
-)
-_HOISTED = 1 << 16  # elements of a result that may always be kept for all repetitions
-
-
-def _tensors_in(items: Sequence[Any]) -> Iterator[Tensor]:
-    for item in items:
-        if isinstance(item, Tensor):
-            yield item
-        elif isinstance(item, (list, tuple)):
-            yield from _tensors_in(item)
-
-
-def broadcast_index(tensor: Tensor, index: Index, shape: Sequence[int]) -> Index:
-    """Return the index into an operand that is broadcast to ``shape``."""
-    rank = len(tensor.shape)
-    if rank == 0:
-        return ()
-    if tensor.shape == tuple(shape):
-        return index
-    return tuple(
-        ZERO if size == 1 else form
-        for form, size in zip(index[len(index) - rank :], tensor.shape, strict=True)
-    )
-
-
-@lru_cache(maxsize=4096)
-def _promote(dtypes: tuple[Any, ...], ranked: tuple[bool, ...], default: torch.dtype) -> torch.dtype:
-    """Apply torch's rules: tensors with dimensions before scalar tensors before numbers, within categories."""
-    result: Any = None
-    dummies = []
-    for dtype, has_dimensions in zip(dtypes, ranked, strict=True):
-        if isinstance(dtype, torch.dtype):
-            dummies.append(torch.empty((0,) if has_dimensions else (), dtype=dtype))
-        else:
-            dummies.append(dtype(1))
-    result = dummies[0]
-    if len(dummies) == 1:
-        return result.dtype if isinstance(result, torch.Tensor) else default
-    for other in dummies[1:]:
-        dtype = torch.result_type(result, other)
-        dims = any(isinstance(each, torch.Tensor) and each.dim() for each in (result, other))
-        result = torch.empty((0,) if dims else (), dtype=dtype)
-    return result.dtype
-
-
-__all__ = ["OPERATIONS", "Builder", "broadcast_index", "is_float", "operation"]

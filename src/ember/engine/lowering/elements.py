@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,8 @@ KINDS: dict[torch.dtype, str] = {
     torch.uint8: "u8",
     torch.bool: "i1",
 }
+
+
 DTYPES = {kind: dtype for dtype, kind in KINDS.items()}
 LLVM = {
     "f64": "double",
@@ -28,6 +31,8 @@ LLVM = {
     "u8": "i8",
     "i1": "i1",
 }
+
+
 BITS = {"f64": 64, "f32": 32, "i64": 64, "i32": 32, "i16": 16, "i8": 8, "u8": 8, "i1": 1}
 # A bool occupies one byte in memory and one bit in registers.
 BYTES = {kind: max(bits // 8, 1) for kind, bits in BITS.items()}
@@ -80,3 +85,8 @@ def operand(reg: Reg, lanes: int) -> str:
     if reg.lanes == lanes:
         return reg.text
     return f"splat ({LLVM[reg.kind]} {reg.text})"
+
+
+def vector_literal(values: Sequence[int], kind: str) -> str:
+    """Write a constant vector."""
+    return "<" + ", ".join(f"{LLVM[kind]} {literal(value, kind)}" for value in values) + ">"

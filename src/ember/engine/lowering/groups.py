@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .tensors import Stage
+from .stages import Stage
 
 
 class Group:

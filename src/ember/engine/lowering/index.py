@@ -183,3 +183,10 @@ def ravel(index: Sequence[Linear], shape: Sequence[int]) -> Linear:
             flat = add(flat, form.scale(stride))
         stride *= size
     return flat
+
+
+def mentions(form: Linear, var: Var) -> bool:
+    """Say whether a variable occurs in a form, or in the quotients and remainders in it."""
+    return any(
+        each is var or (each.origin is not None and mentions(each.origin[1], var)) for each, _ in form.terms
+    )

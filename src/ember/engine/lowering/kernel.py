@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from . import access, conditions
 from . import index as ix
-from .elements import BYTES, MEMORY, Reg, const, literal
+from .elements import Reg, const, vector_literal
 from .index import Linear, Var
-from .tensors import Index, Map, Stage, Tensor, memory_of
-from .text import Module, Text, vector_literal
+from .module import Module
+from .stages import Stage
+from .tensors import Index, Map, Tensor, memory_of
+from .text import Text
 
 
 class NeedsNested(Exception):
@@ -97,7 +101,7 @@ class Kernel(Text):
                 return const(var.base, "i64")
             return Reg(str(var.base), "i64", 1)
         which, form, divisor = var.origin
-        if self.flat is not None and _mentions(form, self.flat):
+        if self.flat is not None and ix.mentions(form, self.flat):
             raise NeedsNested
         low, _ = form.range()
         shift = -(low // divisor) if low < 0 else 0
@@ -108,32 +112,7 @@ class Kernel(Text):
         quotient = self.binary("udiv", value, by)
         return quotient if shift == 0 else self.sub(quotient, const(shift, "i64"))
 
-    # Conditions on indices --------------------------------------------------------------------------------
-    def at_least(self, form: Linear, bound: int) -> Reg:
-        """Emit ``form >= bound``, decided at once where the ranges allow."""
-        low, high = form.range()
-        if low >= bound:
-            return const(True, "i1")
-        if high < bound:
-            return const(False, "i1")
-        return self.compare("ge", self.index_value(form), const(bound, "i64"))
-
-    def within(self, form: Linear, low: int, high: int) -> Reg:
-        """Emit ``low <= form < high``."""
-        return self.conjunction(self.at_least(form, low), self.negation(self.at_least(form, high)))
-
-    def negation(self, a: Reg) -> Reg:
-        """Negate a bool, known ones at once."""
-        return const(not a.const, "i1") if a.const is not None else self.invert(a)
-
-    def conjunction(self, a: Reg, b: Reg) -> Reg:
-        """Emit ``a and b``, known ones at once."""
-        if a.const is not None:
-            return b if a.const else a
-        if b.const is not None:
-            return a if b.const else b
-        return self.binary("and", a, b)
-
+    # Reading under conditions ----------------------------------------------------------------------------
     @contextmanager
     def where(self, condition: Reg) -> Iterator[None]:
         """Read only where ``condition`` holds; elsewhere loads are kept in bounds and return anything."""
@@ -169,32 +148,35 @@ class Kernel(Text):
                 if isinstance(tensor, Map) and (tensor.stage is None or tensor.stage in self.members):
                     found = tensor.emit(self, index)
                 else:
-                    found = self._load(tensor, index)
+                    found = self.load_element(tensor, index)
                 self.remember(key, found)
             return found
         finally:
             self.mask = mask
 
-    def _load(self, tensor: Tensor, index: Index) -> Reg:
+    def load_element(self, tensor: Tensor, index: Index) -> Reg:
+        """Emit a load of the element that is in memory now."""
         position = ix.ravel(index, tensor.shape)
         if tensor.constant is not None and not position.terms:
             return const(tensor.constant.reshape(-1)[position.const].item(), tensor.kind)
         base = self.pointer(tensor)
         invariant = tensor.storage is not None and tensor.storage[0] != "arena" and tensor.stage is None
-        consecutive, start, lanes = self._pattern(position)
+        consecutive, start, lanes = self.pattern(position)
         if lanes == 1:
             place = self.index_value(position)
             if self.guard is not None and place.const != 0:
                 place = self.select(self.guard, place, const(0, "i64"))
-            return self.load(self.address(base, tensor.kind, place), tensor.kind, 1, None, invariant)
+            return access.load(
+                self, access.address(self, base, tensor.kind, place), tensor.kind, 1, None, invariant
+            )
         mask = self.both(self.mask, self.splat(self.guard, lanes) if self.guard is not None else None)
         if consecutive:
-            address = self.address(base, tensor.kind, self.index_value(start))
-            return self.load(address, tensor.kind, lanes, mask, invariant)
+            address = access.address(self, base, tensor.kind, self.index_value(start))
+            return access.load(self, address, tensor.kind, lanes, mask, invariant)
         places = self.index_value(position)
-        return self.gather(self.address(base, tensor.kind, places), tensor.kind, lanes, mask)
+        return access.gather(self, access.address(self, base, tensor.kind, places), tensor.kind, lanes, mask)
 
-    def _pattern(self, position: Linear) -> tuple[bool, Linear, int]:
+    def pattern(self, position: Linear) -> tuple[bool, Linear, int]:
         """Return whether lanes are consecutive, the position of the first, and the number of lanes."""
         lane_terms = [(var, coefficient) for var, coefficient in position.terms if var.lanes > 1]
         if not lane_terms:
@@ -210,16 +192,37 @@ class Kernel(Text):
         """Emit a store of the element at ``index``, for active lanes."""
         position = ix.ravel(index, tensor.shape)
         base = self.pointer(tensor)
-        consecutive, start, lanes = self._pattern(position)
+        consecutive, start, lanes = self.pattern(position)
         if lanes == 1:
             if value.lanes > 1:
                 value = self.extract(value, 0)
-            self.store(self.address(base, tensor.kind, self.index_value(position)), value, 1, None)
+            access.store(
+                self, access.address(self, base, tensor.kind, self.index_value(position)), value, 1, None
+            )
         elif consecutive:
-            self.store(self.address(base, tensor.kind, self.index_value(start)), value, lanes, self.mask)
+            access.store(
+                self,
+                access.address(self, base, tensor.kind, self.index_value(start)),
+                value,
+                lanes,
+                self.mask,
+            )
         else:
             places = self.index_value(position)
-            self.scatter(self.address(base, tensor.kind, places), value, lanes, self.mask)
+            access.scatter(self, access.address(self, base, tensor.kind, places), value, lanes, self.mask)
+
+    def snapshot(self) -> tuple[Any, ...]:
+        """Remember the state of the function, to return to if an attempt fails."""
+        memo, undo = self.state()
+        return len(self.lines), len(self.entry), self.block, memo, undo, dict(self._entry_values), self._bad
+
+    def restore(self, state: tuple[Any, ...]) -> None:
+        """Return to a remembered state."""
+        lines, entry, self.block, memo, undo, self._entry_values, self._bad = state
+        del self.lines[lines:], self.entry[entry:]
+        self.set_state(memo, undo)
+        self.mask = self.guard = self.flat = None
+        self.accumulators.clear()
 
     # Memory -----------------------------------------------------------------------------------------------
     def pointer(self, tensor: Tensor) -> str:
@@ -244,28 +247,15 @@ class Kernel(Text):
             self._entry_values[key] = name
         return self._entry_values[key]
 
-    def global_constant(self, tensor: Tensor) -> None:
-        """Put a small constant into the code."""
-        name = f"@c{len(self.module.globals)}"
-        cell = MEMORY[tensor.kind]
-        values = tensor.constant.reshape(-1).tolist()
-        items = ", ".join(
-            f"{cell} {int(v) if tensor.kind == 'i1' else literal(v, tensor.kind)}" for v in values
-        )
-        self.module.globals[name] = (
-            f"{name} = private unnamed_addr constant [{len(values)} x {cell}] [{items}], align {max(BYTES[tensor.kind], 8)}"
-        )
-        tensor.storage = ("global", name)
-
     # Checks -----------------------------------------------------------------------------------------------
     def report_bad(self, bad: Reg) -> None:
         """Remember that an index was out of bounds, if ``bad`` holds in any active lane."""
         if bad.const is False:
             return
         if bad.lanes > 1 and self.mask is not None:
-            bad = self.conjunction(bad, self.mask)
+            bad = conditions.conjunction(self, bad, self.mask)
         if self.guard is not None:
-            bad = self.conjunction(bad, self.guard)
+            bad = conditions.conjunction(self, bad, self.guard)
         if self._bad is None:
             self._bad = self.alloca("i64")
             self.entry.append(f"  store i64 0, ptr {self._bad}")
@@ -301,9 +291,3 @@ class Kernel(Text):
         """Return the address of the words shared with Python: limit, progress, error."""
         slot = self._entry_value(("slot", 0), "getelementptr ptr, ptr %table, i64 0")
         return self._entry_value(("table", 0), f"load ptr, ptr {slot}, !invariant.load !0")
-
-
-def _mentions(form: Linear, var: Var) -> bool:
-    return any(
-        each is var or (each.origin is not None and _mentions(each.origin[1], var)) for each, _ in form.terms
-    )

@@ -10,33 +10,23 @@ import torch
 
 from ember.engine.program import Program, Value
 
-from . import (  # noqa: F401 - they fill the table of operations
-    control,
-    indexing,
-    linear_algebra,
-    ordering,
-    pointwise,
-    products,
-    random_bits,
-    reductions,
-    special,
-    views,
+from . import (
+    fortran,
+    operations,  # noqa: F401 - fills the table of operations
 )
 from .builder import Builder
 from .elements import DTYPES, KINDS
 from .errors import NotLowerable
 from .kernel import Kernel
 from .memory import layout, settle
+from .module import Module
 from .regions import emit_block
 from .schedule import plan
 from .tensors import Map, Tensor, memory_of
-from .text import Module
 
 ENTRY = "ember_run"
 MOST_OPERATIONS = 40_000  # more would take minutes to compile
 EMBEDDED = 64  # constants of at most this many elements are part of the code
-
-
 Signature = tuple[tuple[int, ...], torch.dtype]
 
 
@@ -44,8 +34,8 @@ Signature = tuple[tuple[int, ...], torch.dtype]
 class Layout:
     """What the entry point ``void ember_run(ptr arena, ptr table)`` expects.
 
-    The arena is a workspace of ``arena_size`` bytes, aligned to 64; the table holds pointers: to the words shared
-    with Python, then to inputs, constants and outputs.
+    The arena is a workspace of ``arena_size`` bytes, aligned to 64; the table holds pointers: to the words
+    shared with Python, then to inputs, constants and outputs.
 
     :ivar constants: for each constant of the program, whether it is read from memory.
     :ivar compact: inputs given as float32.
@@ -101,7 +91,9 @@ def lower(program: Program, lanes: int, masked_tails: bool, compact: Collection[
     """
     builder = Builder()
     if program.num_operations() > MOST_OPERATIONS:
-        raise NotLowerable("program", f"it has more than {MOST_OPERATIONS} operations; use engine.scan for loops")
+        raise NotLowerable(
+            "program", f"it has more than {MOST_OPERATIONS} operations; use engine.scan for loops"
+        )
     slot = 1
     for position, value in enumerate(program.inputs):
         builder.values[value] = _input(builder, value, slot, position in compact)
@@ -120,7 +112,7 @@ def lower(program: Program, lanes: int, masked_tails: bool, compact: Collection[
             tensor.storage = ("table", slot)
             tensor.constant = None
         elif not isinstance(tensor, Map):
-            kernel.global_constant(tensor)
+            fortran.array(kernel, tensor)
         slot += 1
     arena_size = layout(block)
     settle(block, 0)
@@ -165,6 +157,3 @@ def _place_outputs(builder: Builder, program: Program, slot: int) -> list[Tensor
         outputs.append(tensor)
         slot += 1
     return outputs
-
-
-__all__ = ["ENTRY", "Layout", "Lowered", "lower"]

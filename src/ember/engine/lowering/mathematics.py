@@ -1,6 +1,6 @@
 """Write elementary functions as branch-free instructions that run in every lane.
 
-Range reduction is Cody and Waite's (1980); the polynomials are minimax-like fits (Chebyshev nodes, 60 digits) of
+Range reduction is Cody and Waite's (1980); the polynomials are fits on Chebyshev nodes (60 digits) of
 
 * ``exp(r) = 1 + r + r**2 q(r)`` for ``|r| <= log(2)/2``, error 2e-18,
 * ``log(1+f) = f - f**2/2 + s (f**2/2 + R(s**2))`` with ``s = f / (2+f)`` for ``sqrt(1/2) <= 1+f <= sqrt(2)``
@@ -20,12 +20,13 @@ _LN2_HIGH = 6.93147180369123816490e-01  # the last 32 bits are zero: products wi
 _LN2_LOW = 1.90821492927058770002e-10
 _LOG2_E = 1.4426950408889634074
 _ROUND = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to an integer in the low bits
-
 _EXP_Q = (
     0.5, 0.1666666666666667, 0.041666666666666685, 0.008333333333326082, 0.001388888888887429,
     0.00019841269875003868, 2.4801587347591023e-05, 2.7557255168336002e-06, 2.7557252673788055e-07,
     2.5105313336043612e-08, 2.0921668747661267e-09,
 )  # fmt: skip
+
+
 _LOG_R = (
     0.6666666666666666, 0.4000000000000089, 0.28571428570794766, 0.22222222393603783, 0.1818179544827098,
     0.15386249681084868, 0.13268516288443394, 0.13089219145858638,
@@ -197,7 +198,9 @@ def call(t: Text, which: str, x: Reg) -> Reg:
         result = FUNCTIONS[which](body, argument)
         full = "double" if x.lanes == 1 else f"<{x.lanes} x double>"
         head = f"define internal {full} {symbol}({full} %x) #1 {{"
-        t.module.mathematics[symbol] = "\n".join([head, "entry:", *body.lines, f"  ret {full} {result.text}", "}"])
+        t.module.mathematics[symbol] = "\n".join(
+            [head, "entry:", *body.lines, f"  ret {full} {result.text}", "}"]
+        )
     t.module.num_calls += 1
     full = "double" if x.lanes == 1 else f"<{x.lanes} x double>"
     text = t.splat(x, x.lanes).text

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from .block import Block
 from .regions import RegionStage
-from .schedule import Block
-from .tensors import MapStage, Tensor, memory_of
+from .stages import MapStage
+from .tensors import Tensor, memory_of
 
 ALIGNMENT = 64
 

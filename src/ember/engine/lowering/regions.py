@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from . import access
 from . import index as ix
+from .block import Block
 from .elements import Reg, const
 from .groups import Group
 from .kernel import Kernel
-from .loops import emit_chain, emit_group, emit_prefix, pointwise_loop
+from .loops import pointwise_loop
+from .nests import emit_chain, emit_group
+from .prefixes import emit_prefix
 from .rows import Chain
-from .schedule import Block, plan
-from .tensors import Extern, Prefix, Stage, Tensor, memory_of
+from .schedule import plan
+from .stages import Extern, Prefix, Stage
+from .tensors import Tensor, memory_of
 
 LARGEST_FUNCTION = 1500  # rough number of instructions beyond which a function is split
 
@@ -44,13 +49,13 @@ def emit_block(k: Kernel, block: Block) -> None:
         return
     batch: list[Group] = []
     weight = 0
-    for group in [*block.groups, None]:
-        if group is None or (batch and weight + group.weight > LARGEST_FUNCTION):
+    for group in block.groups:
+        if batch and weight + group.weight > LARGEST_FUNCTION:
             _emit_function(k, batch)
             batch, weight = [], 0
-        if group is not None:
-            batch.append(group)
-            weight += group.weight
+        batch.append(group)
+        weight += group.weight
+    _emit_function(k, batch)
 
 
 def _emit_function(k: Kernel, groups: Sequence[Group]) -> None:
@@ -225,7 +230,7 @@ class Scan(RegionStage):
         if self.length == 0:
             return
         first, last, step = (self.length - 1, 0, -1) if self.reverse else (0, self.length - 1, 1)
-        k.store(k.pointer(self.counter), const(first, "i64"), 1, None)
+        access.store(k, k.pointer(self.counter), const(first, "i64"), 1, None)
         head, more, done = k.label("scan"), k.label("next"), k.label("endscan")
         k.jump(head)
         k.start(head)
@@ -246,7 +251,7 @@ class Scan(RegionStage):
         k.branch(finished, done, more)
         k.start(more)
         following = k.fresh(f"add i64 {now.text}, {step}", "i64")
-        k.store(k.pointer(self.counter), following, 1, None)
+        access.store(k, k.pointer(self.counter), following, 1, None)
         k.jump(head)
         k.start(done)
 

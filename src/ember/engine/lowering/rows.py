@@ -1,7 +1,7 @@
 """Join loop nests over the rows of the same large tensor, so that it is read from memory once.
 
-A regression reads its design matrix for the predictor, and again for the gradient: the nests run alternately on
-blocks of rows that stay in the nearest cache.
+A regression reads its design matrix for the predictor, and again for the gradient: the nests run alternately
+on blocks of rows that stay in the nearest cache.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .groups import Group
-from .tensors import ANYWHERE, MapStage, Reduce, Scatter, Stage, Tensor, memory_of
+from .stages import MapStage, Reduce, Scatter, Stage
+from .tensors import ANYWHERE, Tensor, memory_of
 
 LARGE = 1 << 18  # bytes from which a tensor is worth reading once
 BLOCK_BYTES = 24 << 10  # of the large tensors' rows in one block
@@ -52,7 +53,9 @@ def join_rows(groups: list[Group]) -> list[Group]:
 def _chain_from(first: Group, rest: Sequence[Group]) -> tuple[Chain | None, list[Group], list[Group]]:
     if not _by_rows(first) or not _large_reads(first):
         return None, [], []
-    parts, before, after = [first], [], []
+    parts = [first]
+    before: list[Group] = []
+    after: list[Group] = []
     for group in rest:
         needs = _dependencies(group, [*parts, *after])
         if any(other in after for other in needs):
@@ -135,6 +138,3 @@ def _finishes_rows(stage: Stage | None) -> bool:
     if isinstance(stage, MapStage):
         return True
     return isinstance(stage, Reduce) and bool(stage.reduced) and not stage.reduced[0]
-
-
-__all__ = ["Chain", "join_rows"]

@@ -5,38 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from .elements import BITS, BYTES, LLVM, MEMORY, Reg, const, is_float, literal, operand, type_name
+from . import conversion
+from .elements import BITS, LLVM, Reg, const, is_float, operand, type_name
+from .module import Module
 
 _FLOAT_OPS = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "rem": "frem"}
 _ORDERED = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
-
-
-class Module:
-    """The functions, globals and declarations of one compilation."""
-
-    def __init__(self) -> None:
-        self.functions: list[str] = []
-        self.declarations: dict[str, str] = {}
-        self.globals: dict[str, str] = {}
-        self.symbols: set[str] = set()  # external functions to be resolved when loading
-        self.mathematics: dict[str, str] = {}  # elementary functions, one per number of lanes
-        self.num_calls = 0  # of these
-        self.num_parts = 0
-
-    def declare(self, name: str, signature: str) -> str:
-        """Declare an intrinsic or external function once; ``signature`` has ``%s`` for its name."""
-        self.declarations.setdefault(name, "declare " + signature % f"@{name}")
-        return name
-
-    def text(self) -> str:
-        """Return the whole module."""
-        parts = [
-            *self.globals.values(),
-            *self.declarations.values(),
-            *self.mathematics.values(),
-            *self.functions,
-        ]
-        return "\n".join(parts) + "\n"
 
 
 class Text:
@@ -63,6 +37,14 @@ class Text:
         finally:
             for key in self._undo.pop():
                 del self._memo[key]
+
+    def state(self) -> tuple[dict[object, Reg], list[list[object]]]:
+        """Return a copy of what is remembered."""
+        return dict(self._memo), [list(keys) for keys in self._undo]
+
+    def set_state(self, memo: dict[object, Reg], undo: list[list[object]]) -> None:
+        """Remember exactly this."""
+        self._memo, self._undo = memo, undo
 
     def recall(self, key: object) -> Reg | None:
         """Return what was remembered under ``key`` in the open scopes."""
@@ -246,32 +228,6 @@ class Text:
         """Negate a bool."""
         return self.binary("xor", a, const(True, "i1"))
 
-    def integer_global(self, value: int) -> str:
-        """Return the address of a constant 32-bit integer, as Fortran wants its arguments."""
-        name = f"@i32.{value}" if value >= 0 else f"@i32.m{-value}"
-        self.module.globals[name] = f"{name} = private unnamed_addr constant i32 {value}, align 4"
-        return name
-
-    def char_global(self, char: str) -> str:
-        """Return the address of a constant character."""
-        name = f"@char.{char}"
-        self.module.globals[name] = f'{name} = private unnamed_addr constant [2 x i8] c"{char}\\00", align 1'
-        return name
-
-    def float_global(self, value: float, kind: str) -> str:
-        """Return the address of a constant number."""
-        bits = literal(value, kind)
-        name = f"@{kind}.{bits}"
-        self.module.globals[name] = f"{name} = private unnamed_addr constant {LLVM[kind]} {bits}, align 8"
-        return name
-
-    def fortran(self, library: str, name: str, *arguments: str) -> None:
-        """Call a BLAS or LAPACK routine; all arguments are addresses."""
-        symbol = f"ember_{library}_{name}"
-        self.module.declare(symbol, f"void %s({', '.join(['ptr'] * len(arguments))})")
-        self.module.symbols.add(f"{library}.{name}")
-        self.line(f"call void @{symbol}({', '.join('ptr ' + argument for argument in arguments)})")
-
     def bitcast(self, a: Reg, kind: str) -> Reg:
         """Reinterpret the bits."""
         source, target = type_name(a.kind, a.lanes), type_name(kind, a.lanes)
@@ -279,44 +235,7 @@ class Text:
 
     def convert(self, a: Reg, kind: str) -> Reg:
         """Convert elements to another kind as torch does."""
-        if a.kind == kind:
-            return a
-        if a.const is not None and a.lanes == 1:
-            value = a.const
-            if kind == "i1":
-                return const(bool(value), kind)
-            if is_float(kind):
-                return const(float(value), kind)
-            if not is_float(a.kind):
-                return const(int(value), kind)
-        source, target = type_name(a.kind, a.lanes), type_name(kind, a.lanes)
-        text = operand(a, a.lanes)
-        if kind == "i1":
-            zero = const(0.0 if is_float(a.kind) else 0, a.kind)
-            return self.compare("ne", a, zero)
-        if is_float(a.kind) and is_float(kind):
-            opcode = "fpext" if kind == "f64" else "fptrunc"
-        elif is_float(a.kind):
-            # Out-of-range values wrap through 64 bits, as the conversion instructions do; no undefined result.
-            wide = self.fp_to_integer(a)
-            return self.convert(wide, kind)
-        elif is_float(kind):
-            opcode = "uitofp" if a.kind in ("u8", "i1") else "sitofp"
-        elif BITS[kind] < BITS[a.kind]:
-            opcode = "trunc"
-        elif BITS[kind] == BITS[a.kind]:
-            return a._replace(kind=kind)
-        else:
-            opcode = "zext" if a.kind in ("u8", "i1") else "sext"
-        return self.pure(f"{opcode} {source} {text} to {target}", kind, a.lanes)
-
-    def fp_to_integer(self, a: Reg) -> Reg:
-        """Truncate floats to int64; what does not fit becomes the smallest integer, as on x86."""
-        source, target = type_name(a.kind, a.lanes), type_name("i64", a.lanes)
-        fits = self.compare("lt", self.unary("fabs", a), const(2.0**63, a.kind))
-        safe = self.select(fits, a, const(0.0, a.kind))
-        number = self.pure(f"fptosi {source} {operand(safe, a.lanes)} to {target}", "i64", a.lanes)
-        return self.select(fits, number, const(-(2**63), "i64"))
+        return a if a.kind == kind else conversion.convert(self, a, kind)
 
     # Lanes ------------------------------------------------------------------------------------------------
     def extract(self, reg: Reg, lane: int) -> Reg:
@@ -352,143 +271,3 @@ class Text:
         """Turn a vector of one lane into a scalar."""
         rhs = f"extractelement <1 x {LLVM[reg.kind]}> {reg.text}, i64 0"
         return self.pure(rhs, reg.kind, 1)
-
-    def any_lane(self, condition: Reg) -> Reg:
-        """Say whether a condition holds in some lane."""
-        if condition.lanes == 1:
-            return condition
-        full = f"<{condition.lanes} x i1>"
-        name = self.module.declare(f"llvm.vector.reduce.or.v{condition.lanes}i1", f"i1 %s({full})")
-        return self.pure(f"call i1 @{name}({full} {condition.text})", "i1")
-
-    # Joining blocks ---------------------------------------------------------------------------------------
-    def phi(self, sources: Sequence[tuple[Reg, str]]) -> Reg:
-        """Choose a value by the block that control comes from."""
-        lanes = max(reg.lanes for reg, _ in sources)
-        kind = sources[0][0].kind
-        pairs = ", ".join(f"[ {operand(reg, lanes)}, %{block} ]" for reg, block in sources)
-        return self.fresh(f"phi {type_name(kind, lanes)} {pairs}", kind, lanes)
-
-    def open_phi(self, first: Reg, block: str) -> tuple[Reg, str]:
-        """Begin a loop's variable; :meth:`close_phi` defines the register with its next value."""
-        name, following = self.name(), self.name()
-        full = type_name(first.kind, first.lanes)
-        self.lines.append(f"  {name} = phi {full} [ {first.text}, %{block} ], [ {following}, %LATCH{following[1:]} ]")
-        return Reg(name, first.kind, first.lanes), following
-
-    def close_phi(self, following: str, value: Reg, head: str) -> None:
-        """Define the next value of a loop's variable in the present block, which jumps back to ``head``."""
-        full = type_name(value.kind, value.lanes)
-        kind = "i64" if full == "i64" else full
-        zero = "zeroinitializer" if value.lanes > 1 else literal(0, value.kind)
-        condition = "i1 true" if value.lanes == 1 else f"<{value.lanes} x i1> splat (i1 true)"
-        self.lines.append(f"  {following} = select {condition}, {kind} {value.text}, {kind} {zero}")
-        for position, line in enumerate(self.lines):
-            if f"%LATCH{following[1:]} ]" in line:
-                self.lines[position] = line.replace(f"%LATCH{following[1:]} ]", f"%{self.block} ]")
-
-    # Memory -----------------------------------------------------------------------------------------------
-    def address(self, base: str, kind: str, position: Reg) -> str:
-        """Compute addresses of elements at positions; one per lane if these differ."""
-        if position.const == 0:
-            return base
-        cell = MEMORY[kind]
-        if position.lanes == 1:
-            return self.pure(f"getelementptr {cell}, ptr {base}, i64 {position.text}", "i64").text
-        rhs = f"getelementptr {cell}, ptr {base}, <{position.lanes} x i64> {position.text}"
-        return self.pure(rhs, "i64", position.lanes).text
-
-    def load(self, address: str, kind: str, lanes: int, mask: Reg | None, invariant: bool) -> Reg:
-        """Load consecutive elements; inactive lanes hold zero."""
-        suffix = ", !invariant.load !0" if invariant else ""
-        size = BYTES[kind]
-        if lanes == 1:
-            reg = self.fresh(f"load {MEMORY[kind]}, ptr {address}, align {size}{suffix}", kind)
-        elif mask is None:
-            reg = self.fresh(
-                f"load <{lanes} x {MEMORY[kind]}>, ptr {address}, align {size}{suffix}", kind, lanes
-            )
-        else:
-            cell = MEMORY[kind]
-            short = f"v{lanes}{_suffix(kind)}"
-            full = f"<{lanes} x {cell}>"
-            name = self.module.declare(
-                f"llvm.masked.load.{short}.p0", f"{full} %s(ptr, i32, <{lanes} x i1>, {full})"
-            )
-            arguments = f"ptr {address}, i32 {size}, <{lanes} x i1> {self.splat(mask, lanes).text}"
-            reg = self.fresh(f"call {full} @{name}({arguments}, {full} zeroinitializer){suffix}", kind, lanes)
-        return self._from_memory(reg)
-
-    def gather(self, addresses: str, kind: str, lanes: int, mask: Reg | None) -> Reg:
-        """Load one element per lane from its own address; inactive lanes hold zero."""
-        cell, short = MEMORY[kind], f"v{lanes}{_suffix(kind)}"
-        full = f"<{lanes} x {cell}>"
-        active = f"splat (i1 true)" if mask is None else self.splat(mask, lanes).text  # noqa: F541
-        name = self.module.declare(
-            f"llvm.masked.gather.{short}.v{lanes}p0",
-            f"{full} %s(<{lanes} x ptr>, i32, <{lanes} x i1>, {full})",
-        )
-        arguments = f"<{lanes} x ptr> {addresses}, i32 {BYTES[kind]}, <{lanes} x i1> {active}"
-        return self._from_memory(
-            self.fresh(f"call {full} @{name}({arguments}, {full} zeroinitializer)", kind, lanes)
-        )
-
-    def store(self, address: str, value: Reg, lanes: int, mask: Reg | None) -> None:
-        """Store consecutive elements of the active lanes."""
-        size, cell = BYTES[value.kind], MEMORY[value.kind]
-        value = self._to_memory(self.splat(value, lanes) if lanes > 1 else value)
-        if lanes == 1:
-            self.line(f"store {cell} {value.text}, ptr {address}, align {size}")
-        elif mask is None:
-            self.line(f"store <{lanes} x {cell}> {value.text}, ptr {address}, align {size}")
-        else:
-            full, short = f"<{lanes} x {cell}>", f"v{lanes}{_suffix(value.kind)}"
-            name = self.module.declare(
-                f"llvm.masked.store.{short}.p0", f"void %s({full}, ptr, i32, <{lanes} x i1>)"
-            )
-            active = self.splat(mask, lanes).text
-            self.line(
-                f"call void @{name}({full} {value.text}, ptr {address}, i32 {size}, <{lanes} x i1> {active})"
-            )
-
-    def scatter(self, addresses: str, value: Reg, lanes: int, mask: Reg | None) -> None:
-        """Store one element per active lane to its own address; addresses must differ."""
-        cell, short = MEMORY[value.kind], f"v{lanes}{_suffix(value.kind)}"
-        value = self._to_memory(self.splat(value, lanes))
-        active = "splat (i1 true)" if mask is None else self.splat(mask, lanes).text
-        full = f"<{lanes} x {cell}>"
-        name = self.module.declare(
-            f"llvm.masked.scatter.{short}.v{lanes}p0",
-            f"void %s({full}, <{lanes} x ptr>, i32, <{lanes} x i1>)",
-        )
-        pointers = f"<{lanes} x ptr> {addresses}, i32 {BYTES[value.kind]}"
-        self.line(f"call void @{name}({full} {value.text}, {pointers}, <{lanes} x i1> {active})")
-
-    def _from_memory(self, reg: Reg) -> Reg:
-        if reg.kind != "i1":
-            return reg
-        full = "i8" if reg.lanes == 1 else f"<{reg.lanes} x i8>"
-        zero = "0" if reg.lanes == 1 else "zeroinitializer"
-        return self.fresh(f"icmp ne {full} {reg.text}, {zero}", "i1", reg.lanes)
-
-    def _to_memory(self, reg: Reg) -> Reg:
-        if reg.kind != "i1":
-            return reg
-        if reg.const is not None:
-            return Reg("1" if reg.const else "0", "i8", 1) if reg.lanes == 1 else self._zext(reg)
-        return self._zext(reg)
-
-    def _zext(self, reg: Reg) -> Reg:
-        full = "i8" if reg.lanes == 1 else f"<{reg.lanes} x i8>"
-        return self.pure(
-            f"zext {type_name('i1', reg.lanes)} {operand(reg, reg.lanes)} to {full}", "i8", reg.lanes
-        )
-
-
-def _suffix(kind: str) -> str:
-    return kind if is_float(kind) else f"i{8 * BYTES[kind]}"
-
-
-def vector_literal(values: Sequence[int], kind: str) -> str:
-    """Write a constant vector."""
-    return "<" + ", ".join(f"{LLVM[kind]} {literal(value, kind)}" for value in values) + ">"

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .builder import Builder, operation
-from .elements import Reg, const, is_float
-from .index import ZERO
-from .kernel import Kernel
+from ..builder import Builder, operation
+from ..elements import Reg, const, is_float
+from ..index import ZERO
+from ..kernel import Kernel
+from ..stages import Scatter
+from ..tensors import ANYWHERE, SAME_PLACE, Index, Tensor
 from .reductions import reduce_axes
-from .tensors import ANYWHERE, SAME_PLACE, Index, Scatter, Tensor
 from .views import narrow, select, transpose
 
 LONGEST = 1 << 14
@@ -52,9 +53,7 @@ def sort(b: Builder, x: Tensor, dim: int, descending: bool) -> tuple[Tensor, Ten
         return k.convert(k.binary("or", before, k.binary("and", k.invert(differ), first)), "i64")
 
     pairs = b.map((*x.shape, length), "i64", [(source, ANYWHERE)], earlier, 6)
-    ranks = reduce_axes(
-        b, [pairs], [len(x.shape)], [const(0, "i64")], lambda k, u, v: [k.add(u[0], v[0])]
-    )[0]
+    ranks = reduce_axes(b, [pairs], [len(x.shape)], [const(0, "i64")], lambda k, u, v: [k.add(u[0], v[0])])[0]
 
     def moved(kind: str, value: Tensor) -> Tensor:
         output = b.new(x.shape, kind)
@@ -131,7 +130,7 @@ def _median_value(b: Builder, x: Tensor, dim: int) -> list[Tensor]:
         return k.select(k.isnan(end), top, mid)
 
     shape = middle[0].shape
-    out = []
+    out: list[Tensor] = []
     for mid, top in zip(middle, last, strict=True):
 
         def emit(k: Kernel, index: Index, mid: Tensor = mid, top: Tensor = top) -> Reg:
@@ -143,7 +142,9 @@ def _median_value(b: Builder, x: Tensor, dim: int) -> list[Tensor]:
     return out
 
 
-@operation("aten.searchsorted.Tensor", "aten.searchsorted.Scalar", "aten.bucketize.Tensor", "aten.bucketize.Scalar")
+@operation(
+    "aten.searchsorted.Tensor", "aten.searchsorted.Scalar", "aten.bucketize.Tensor", "aten.bucketize.Scalar"
+)
 def _searchsorted(
     b: Builder,
     first: Tensor,
@@ -178,6 +179,3 @@ def _searchsorted(
         b, [pairs], [len(values.shape)], [const(0, "i64")], lambda k, u, v: [k.add(u[0], v[0])]
     )[0]
     return b.cast(counted, b.out_kind())
-
-
-__all__ = ["sort"]

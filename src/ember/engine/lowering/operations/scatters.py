@@ -1,144 +1,21 @@
-"""Lower gathers and scatters: indexing by tensors, and its gradients."""
+"""Lower updates at places given by tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from .builder import Builder, Number, broadcast_index, operation
-from .elements import Reg, const, is_float
-from .index import Linear
-from .kernel import Kernel
-from .pointwise import maximum, minimum
-from .tensors import Index, Map, Scatter, Tensor, broadcast, squeeze
+from .. import conditions
+from ..builder import Builder, Number, operation
+from ..elements import Reg, const
+from ..index import Linear
+from ..kernel import Kernel
+from ..stages import Scatter
+from ..tensors import Index, Tensor, broadcast_index, squeeze
+from .gathers import along_dim, checked, plan_index
+from .selection import maximum, minimum
 from .views import expand
 
 Combine = Callable[[Kernel, Reg, Reg], Reg]
-
-
-def checked(k: Kernel, reg: Reg, size: int, wrap: bool = True) -> tuple[Linear, Reg]:
-    """Turn an element of an index tensor into an index, noting if it is out of bounds; return whether it is in."""
-    reg = k.convert(reg, "i64")
-    if reg.const is not None:
-        value = int(reg.const) + (size if wrap and reg.const < 0 else 0)
-        inside = const(0 <= value < size, "i1")
-        k.report_bad(k.negation(inside))
-        return Linear(value if inside.const else 0), inside
-    zero = const(0, "i64")
-    if wrap:
-        reg = k.select(k.compare("lt", reg, zero), k.add(reg, const(size, "i64")), reg)
-    lanes, (text, bound) = k.align(reg, const(size, "i64"))
-    full = "i64" if lanes == 1 else f"<{lanes} x i64>"
-    inside = k.pure(f"icmp ult {full} {text}, {bound}", "i1", lanes)
-    k.report_bad(k.invert(inside))
-    return k.opaque(k.select(inside, reg, zero), 0, max(size - 1, 0)), inside
-
-
-def _plan_index(
-    b: Builder, x_shape: Sequence[int], indices: Sequence[Tensor | None]
-) -> tuple[tuple[int, ...], tuple[int, ...], Callable[[Kernel, Index], tuple[Index, Reg]]]:
-    """Return the shape of an advanced index's result, that of the indices, and the map from result to source."""
-    known = [(dim, each) for dim, each in enumerate(indices) if each is not None]
-    for _, each in known:
-        if each.kind in ("i1", "u8"):
-            raise b.refuse("it is indexed by a mask, so its shape depends on data")
-    joint = broadcast(*(each.shape for _, each in known))
-    dims = [dim for dim, _ in known]
-    adjacent = dims == list(range(dims[0], dims[-1] + 1))
-    rest = [dim for dim in range(len(x_shape)) if dim not in dims]
-    if adjacent:
-        before = [dim for dim in rest if dim < dims[0]]
-        after = [dim for dim in rest if dim > dims[-1]]
-    else:
-        before, after = [], rest
-    shape = (*(x_shape[d] for d in before), *joint, *(x_shape[d] for d in after))
-    start = len(before)
-
-    def source(k: Kernel, index: Index) -> tuple[Index, Reg]:
-        inner = index[start : start + len(joint)]
-        place: dict[int, Linear] = dict(zip(before, index[:start], strict=True))
-        place.update(zip(after, index[start + len(joint) :], strict=True))
-        valid: Reg = const(True, "i1")
-        for dim, each in known:
-            element = k.read(each, broadcast_index(each, inner, joint))
-            place[dim], inside = checked(k, element, x_shape[dim])
-            valid = k.conjunction(valid, inside)
-        return tuple(place[dim] for dim in range(len(x_shape))), valid
-
-    return shape, joint, source
-
-
-def gather(
-    b: Builder,
-    x: Tensor,
-    shape: Sequence[int],
-    indices: Sequence[Tensor],
-    source: Callable[[Kernel, Index], tuple[Index, Reg]],
-) -> Map:
-    """Make a tensor of elements of ``x`` at computed places."""
-
-    def emit(k: Kernel, index: Index) -> Reg:
-        if x.numel == 0:
-            source(k, index)
-            return const(0, x.kind)
-        place, valid = source(k, index)
-        if valid.const is None and valid.lanes > 1:
-            with k.where(valid):
-                return k.read(x, place)
-        return k.read(x, place)
-
-    pairs = [(each, squeeze(each.shape) == squeeze(shape)) for each in indices]
-    return b.map(shape, x.kind, [*pairs, (x, False)], emit, 6)
-
-
-@operation("aten.index.Tensor", "aten._unsafe_index.Tensor")
-def _index(b: Builder, x: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
-    if not any(each is not None for each in indices):
-        return x
-    shape, _, source = _plan_index(b, x.shape, indices)
-    return gather(b, x, shape, [each for each in indices if each is not None], source)
-
-
-@operation("aten.index_select.default")
-def _index_select(b: Builder, x: Tensor, dim: int, index: Tensor) -> Tensor:
-    if not x.shape:
-        return b.reshape(x, b.out().shape)
-    dim = dim + len(x.shape) if dim < 0 else dim
-    flat = b.reshape(index, (index.numel,))
-    shape, _, source = _plan_index(b, x.shape, [*[None] * dim, flat])
-    return gather(b, x, shape, [flat], source)
-
-
-@operation("aten.embedding.default")
-def _embedding(b: Builder, weight: Tensor, indices: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    shape, _, source = _plan_index(b, weight.shape, [indices])
-    return gather(b, weight, shape, [indices], source)
-
-
-@operation("aten.take.default")
-def _take(b: Builder, x: Tensor, index: Tensor) -> Tensor:
-    flat = b.reshape(x, (x.numel,))
-    shape, _, source = _plan_index(b, flat.shape, [index])
-    return gather(b, flat, shape, [index], source)
-
-
-def _along(b: Builder, x_shape: Sequence[int], dim: int, index: Tensor) -> Any:
-    dim = dim + len(x_shape) if dim < 0 else dim
-
-    def source(k: Kernel, at: Index) -> tuple[Index, Reg]:
-        place, valid = checked(k, k.read(index, at), x_shape[dim], wrap=False)
-        return (*at[:dim], place, *at[dim + 1 :]), valid
-
-    return source
-
-
-@operation("aten.gather.default", "aten.take_along_dim.default")
-def _gather(b: Builder, x: Tensor, dim: int, index: Tensor, sparse_grad: bool = False) -> Tensor:
-    if not x.shape:
-        return b.reshape(expand(b, b.reshape(x, (1,)), (index.numel,)), index.shape)
-    if not index.shape:
-        return b.reshape(_gather(b, x, dim, b.reshape(index, (1,))), ())
-    return gather(b, x, index.shape, [index], _along(b, x.shape, dim, index))
 
 
 # Scatters -------------------------------------------------------------------------------------------------
@@ -163,7 +40,7 @@ def scatter(
     return output
 
 
-def _plus(k: Kernel, old: Reg, new: Reg) -> Reg:
+def plus(k: Kernel, old: Reg, new: Reg) -> Reg:
     return k.binary("or", old, new) if old.kind == "i1" else k.add(old, new)
 
 
@@ -179,7 +56,7 @@ def _index_put(
     known = [each for each in indices if each is not None]
     if any(each.kind == "i1" for each in known):
         return _masked_put(b, x, indices, values, accumulate)
-    shape, _, source = _plan_index(b, x.shape, indices)
+    shape, _, source = plan_index(b, x.shape, indices)
     values = b.cast(values, x.kind)
     return scatter(
         b,
@@ -188,7 +65,7 @@ def _index_put(
         [values, *known],
         source,
         lambda k, index: k.read(values, broadcast_index(values, index, shape)),
-        _plus if accumulate else None,
+        plus if accumulate else None,
     )
 
 
@@ -204,7 +81,7 @@ def _masked_put(
 
     def emit(k: Kernel, index: Index) -> Reg:
         old, new = k.read(x, index), k.read(value, ())
-        new = _plus(k, old, new) if accumulate else new
+        new = plus(k, old, new) if accumulate else new
         return k.select(k.read(wide, broadcast_index(wide, index, shape)), new, old)
 
     aligned = squeeze(wide.shape) == squeeze(shape)
@@ -216,7 +93,7 @@ def _index_add(b: Builder, x: Tensor, dim: int, index: Tensor, source: Tensor, a
     def value(k: Kernel, element: Reg) -> Reg:
         return element if alpha == 1 else k.mul(element, const(alpha, element.kind))
 
-    return _index_update(b, x, dim, index, source, _plus, value)
+    return _index_update(b, x, dim, index, source, plus, value)
 
 
 @operation("aten.index_copy.default")
@@ -267,8 +144,8 @@ def _product(k: Kernel, old: Reg, new: Reg) -> Reg:
 
 
 _REDUCTIONS: dict[str, Combine] = {
-    "sum": _plus,
-    "add": _plus,
+    "sum": plus,
+    "add": plus,
     "prod": _product,
     "multiply": _product,
     "amax": maximum,
@@ -285,7 +162,7 @@ def _scatter(
 
 @operation("aten.scatter_add.default")
 def _scatter_add(b: Builder, x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
-    return _scatter_along(b, x, dim, index, src, _plus)
+    return _scatter_along(b, x, dim, index, src, plus)
 
 
 @operation("aten.scatter_reduce.two")
@@ -316,7 +193,7 @@ def _scatter_along(
             x,
             index.shape,
             [index, source] if source.shape == index.shape else [index],
-            _along(b, x.shape, dim, index),
+            along_dim(b, x.shape, dim, index),
             lambda k, at: k.read(source, at),
             combine,
         )
@@ -335,7 +212,7 @@ def _scatter_part(
         x,
         index.shape,
         [index, part],
-        _along(b, x.shape, dim, index),
+        along_dim(b, x.shape, dim, index),
         lambda k, at: k.read(part, at),
         combine,
     )
@@ -356,14 +233,14 @@ def _embedding_backward(
         raise b.refuse("scaling gradients by frequency is not supported")
     rows = (num_weights, grad.shape[-1])
     base = b.full(rows, 0, grad.kind)
-    shape, _, source = _plan_index(b, rows, [indices])
+    shape, _, source = plan_index(b, rows, [indices])
 
     def place(k: Kernel, index: Index) -> tuple[Index, Reg]:
         target, valid = source(k, index)
         kept = k.compare("ne", k.index_value(target[0]), const(padding_idx, "i64"))
-        return target, kept if valid.const is True else k.conjunction(valid, kept)
+        return target, kept if valid.const is True else conditions.conjunction(k, valid, kept)
 
-    return scatter(b, base, shape, [grad, indices], place, lambda k, index: k.read(grad, index), _plus)
+    return scatter(b, base, shape, [grad, indices], place, lambda k, index: k.read(grad, index), plus)
 
 
 @operation("aten.masked_scatter.default")
@@ -378,6 +255,3 @@ def _index_reduce(
     if reduce not in _REDUCTIONS or not include_self:
         raise b.refuse(f"the reduction {reduce!r} with include_self={include_self} is not supported")
     return _index_update(b, x, dim, index, source, _REDUCTIONS[reduce])
-
-
-__all__ = ["checked", "gather", "is_float", "scatter"]

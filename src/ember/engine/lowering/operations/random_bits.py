@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from .builder import Builder, operation
-from .elements import Reg, const
-from .index import ZERO, Linear
-from .kernel import Kernel
-from .tensors import Index, Tensor
+from .. import conditions
+from ..builder import Builder, operation
+from ..elements import Reg, const
+from ..index import ZERO, Linear
+from ..kernel import Kernel
+from ..tensors import Index, Tensor
 
 _ROTATIONS = (16, 42, 12, 31, 16, 32, 24, 21)
 _PARITY = 0x1BD11BDAA9FC1A22
@@ -51,11 +52,11 @@ def _random_bits(b: Builder, key: Tensor, num: int) -> Tensor:
 def _block_word(k: Kernel, key: Tensor, index: Index) -> Reg:
     row, column = index
     x0, x1 = threefry(k, _words(k, key), k.index_value(column), _BITS)
-    return k.select(k.at_least(row, 1), x1, x0)
+    return k.select(conditions.at_least(k, row, 1), x1, x0)
 
 
 def _element(k: Kernel, key: Tensor, index: Index, half: int) -> Reg:
-    second = k.at_least(index[0], half)
+    second = conditions.at_least(k, index[0], half)
     place = k.index_value(index[0])
     counter = k.select(second, k.sub(place, const(half, "i64")), place)
     x0, x1 = threefry(k, _words(k, key), counter, _BITS)
@@ -67,6 +68,6 @@ def _fold_in(b: Builder, key: Tensor, data: Tensor) -> Tensor:
     def emit(k: Kernel, index: Index) -> Reg:
         counter = k.convert(k.read(data, tuple(ZERO for _ in data.shape)), "i64")
         x0, x1 = threefry(k, _words(k, key), counter, _FOLD)
-        return k.select(k.at_least(index[0], 1), x1, x0)
+        return k.select(conditions.at_least(k, index[0], 1), x1, x0)
 
     return b.map((2,), "i64", [(key, False), (data, False)], emit, 150)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 
-from .builder import Builder, Number, operation
-from .elements import Reg, const, is_float
-from .index import Linear
-from .kernel import Kernel
-from .loops import loop
+from .. import access, fortran
+from ..builder import Builder, operation
+from ..elements import Reg, const, is_float
+from ..index import Linear
+from ..kernel import Kernel
+from ..loops import loop
+from ..stages import Extern
+from ..tensors import ANYWHERE, SAME_PLACE, SAME_ROW, Index, Map, Tensor, broadcast
 from .reductions import reduce_axes
-from .tensors import ANYWHERE, SAME_PLACE, SAME_ROW, Extern, Index, Map, Tensor, broadcast
 from .views import expand, transpose
 
 BLAS_FROM = 4096  # multiplications from which BLAS is called for a product of two matrices
@@ -31,7 +33,7 @@ def _sum_of_products(b: Builder, products: Tensor, axis: int) -> Tensor:
     )[0]
 
 
-def _base(x: Tensor) -> tuple[Tensor, bool]:
+def base_of(x: Tensor) -> tuple[Tensor, bool]:
     """Return the tensor whose rows are contiguous, and whether ``x`` is its transpose."""
     if isinstance(x, Map) and x.transposed is not None:
         return x.transposed, True
@@ -48,7 +50,7 @@ def _dot(b: Builder, x: Tensor, y: Tensor) -> Tensor:
 
 def matrix_vector(b: Builder, a: Tensor, x: Tensor) -> Tensor:
     """``a[n, m] @ x[m]``, reading the matrix along its rows in memory."""
-    base, flipped = _base(a)
+    base, flipped = base_of(a)
     kind = a.kind
     if flipped:
         # Rows of the base are columns of ``a``: sum over its first dimension, scaled by x.
@@ -95,7 +97,7 @@ def _looped_product(b: Builder, x: Tensor, y: Tensor) -> Tensor:
     *batch, rows, inner = x.shape
     columns = y.shape[-1]
     depth = len(batch)
-    _, flipped = _base(y)
+    _, flipped = base_of(y)
     if flipped and columns < inner:
         # Both operands are contiguous along the inner dimension.
         def term_last(k: Kernel, index: Index) -> Reg:
@@ -110,36 +112,39 @@ def _looped_product(b: Builder, x: Tensor, y: Tensor) -> Tensor:
         return k.product(k.read(x, (*lead, i, s)), k.read(y, (*lead, s, j)))
 
     shape = (*batch, rows, inner, columns)
-    return _sum_of_products(b, b.map(shape, x.kind, [(x, SAME_ROW if not batch else ANYWHERE), (y, ANYWHERE)], term), depth + 1)
+    return _sum_of_products(
+        b, b.map(shape, x.kind, [(x, SAME_ROW if not batch else ANYWHERE), (y, ANYWHERE)], term), depth + 1
+    )
 
 
 def _blas_product(b: Builder, x: Tensor, y: Tensor) -> Tensor:
     *batch, rows, inner = x.shape
     columns = y.shape[-1]
-    left, left_flipped = _base(x)
-    right, right_flipped = _base(y)
+    left, left_flipped = base_of(x)
+    right, right_flipped = base_of(y)
     out = b.new((*batch, rows, columns), x.kind)
     name = ("d" if x.kind == "f64" else "s") + "gemm"
 
     def run(k: Kernel) -> None:
         def one(offset: Linear) -> None:
             # Fortran sees the transposes: out' = right' left'.
-            k.fortran(
+            fortran.call(
+                k,
                 "blas",
                 name,
-                k.char_global("T" if right_flipped else "N"),
-                k.char_global("T" if left_flipped else "N"),
-                k.integer_global(columns),
-                k.integer_global(rows),
-                k.integer_global(inner),
-                k.float_global(1.0, x.kind),
+                fortran.character(k, "T" if right_flipped else "N"),
+                fortran.character(k, "T" if left_flipped else "N"),
+                fortran.integer(k, columns),
+                fortran.integer(k, rows),
+                fortran.integer(k, inner),
+                fortran.number(k, 1.0, x.kind),
                 element_address(k, right, offset.scale(inner * columns)),
-                k.integer_global(inner if right_flipped else columns),
+                fortran.integer(k, inner if right_flipped else columns),
                 element_address(k, left, offset.scale(rows * inner)),
-                k.integer_global(rows if left_flipped else inner),
-                k.float_global(0.0, x.kind),
+                fortran.integer(k, rows if left_flipped else inner),
+                fortran.number(k, 0.0, x.kind),
                 element_address(k, out, offset.scale(rows * columns)),
-                k.integer_global(columns),
+                fortran.integer(k, columns),
             )
 
         loop(k, math.prod(batch), 1, one)
@@ -150,47 +155,12 @@ def _blas_product(b: Builder, x: Tensor, y: Tensor) -> Tensor:
 
 def element_address(k: Kernel, tensor: Tensor, position: Linear) -> str:
     """Return the address of the element at a flat position."""
-    return k.address(k.pointer(tensor), tensor.kind, k.index_value(position))
+    return access.address(k, k.pointer(tensor), tensor.kind, k.index_value(position))
 
 
 @operation("aten.bmm.default")
 def _bmm(b: Builder, x: Tensor, y: Tensor) -> Tensor:
     return matrix_product(b, x, y)
-
-
-def _scaled_sum(b: Builder, x: Tensor, product: Tensor, beta: Number, alpha: Number) -> Tensor:
-    kind = b.out_kind()
-
-    def apply(k: Kernel, *regs: Reg) -> Reg:
-        term = regs[-1] if alpha == 1 else k.mul(regs[-1], const(alpha, kind))
-        if beta == 0:
-            return term
-        return k.add(regs[0] if beta == 1 else k.mul(regs[0], const(beta, kind)), term)
-
-    if beta == 0:
-        return b.pointwise(apply, product, shape=b.out().shape)
-    return b.pointwise(apply, x, product, shape=b.out().shape, cost=2)
-
-
-@operation("aten.addmm.default", "aten.addmv.default", "aten.baddbmm.default")
-def _addmm(b: Builder, x: Tensor, y: Tensor, z: Tensor, beta: Number = 1, alpha: Number = 1) -> Tensor:
-    product = matrix_vector(b, y, z) if len(z.shape) == 1 else matrix_product(b, y, z)
-    return _scaled_sum(b, x, product, beta, alpha)
-
-
-@operation("aten.addbmm.default")
-def _addbmm(b: Builder, x: Tensor, y: Tensor, z: Tensor, beta: Number = 1, alpha: Number = 1) -> Tensor:
-    from .reductions import total
-
-    product = total(b, matrix_product(b, y, z), [0], x.kind)
-    return _scaled_sum(b, x, product, beta, alpha)
-
-
-@operation("aten.addr.default")
-def _addr(b: Builder, x: Tensor, y: Tensor, z: Tensor, beta: Number = 1, alpha: Number = 1) -> Tensor:
-    column = b.reshape(y, (y.numel, 1))
-    product = b.pointwise(lambda k, u, v: k.mul(u, v), column, z, kind=b.out_kind(), compute=b.out_kind())
-    return _scaled_sum(b, x, product, beta, alpha)
 
 
 @operation("aten.linear.default")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,3 +48,16 @@ def sum_leftmost(value: Tensor, dim: int) -> Tensor:
         return value
     count = dim if dim > 0 else value.dim() + dim
     return value.sum(tuple(range(count))) if count > 0 else value
+
+
+def sum_scalars(terms: Sequence[Any]) -> Any:
+    """Add up scalar tensors; without any the sum is the number 0."""
+    if not terms:
+        return 0.0
+    if len(terms) > 4 and len({term.device for term in terms}) == 1:
+        # One operation, here and in the gradient, in place of many.
+        return torch.stack(list(terms)).sum()
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total

@@ -25,9 +25,11 @@ class TraceMessenger(Messenger):
         self.graph_type = graph_type or "flat"
         self.param_only = bool(param_only)
         self.trace = Trace(self.graph_type)
+        self._locate = False  # whether to note where sites stand in the source
 
     def __enter__(self) -> Any:
         self.trace = Trace(self.graph_type)
+        self._locate = settings.read("validate_poutine")
         return super().__enter__()
 
     def __exit__(
@@ -63,7 +65,7 @@ class TraceMessenger(Messenger):
 
     def _record(self, msg: Message) -> None:
         # A copy, since handlers further in may still change the message.
-        place = user_place(2) if settings.read("validate_poutine") else None
+        place = user_place(2) if self._locate else None
         self.trace.add_record(str(msg["name"]), msg.copy(), place)
 
 

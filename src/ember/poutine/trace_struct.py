@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ember import settings
+from ember.distributions.shapes import sum_scalars
 from ember.errors import describe_place, message
 from ember.poutine.runtime import Message
 from ember.poutine.shape_table import format_shapes
@@ -165,15 +166,18 @@ class Trace:
     # -- log probability -----------------------------------------------------------------------------------
 
     def log_prob_sum(self, site_filter: SiteFilter = allow_all_sites) -> Any:
-        """Return the sum of the log probabilities of the sample sites, scaled and masked: a scalar tensor."""
-        result: Any = 0.0
+        """Return the sum of the log probabilities of the sample sites, scaled and masked: a scalar tensor.
+
+        Without sample sites it is the number 0.
+        """
+        terms = []
         validate = settings.read("validate_poutine")
         for name, site in self.nodes.items():
             if site["type"] == "sample" and (site_filter is allow_all_sites or site_filter(name, site)):
                 if "log_prob_sum" not in site:
                     score_site(name, site, validate)
-                result = result + site["log_prob_sum"]
-        return result
+                terms.append(site["log_prob_sum"])
+        return sum_scalars(terms)
 
     def compute_log_prob(self, site_filter: SiteFilter = allow_all_sites) -> None:
         """Set ``unscaled_log_prob``, ``log_prob`` and ``log_prob_sum`` of the sample sites."""

@@ -78,7 +78,7 @@ class Delta(TorchDistribution):
         if isinstance(density, Tensor):
             return density
         dtype = self.v.dtype if self.v.dtype.is_floating_point else torch.get_default_dtype()
-        return torch.scalar_tensor(density, dtype=dtype, device=self.v.device).expand(self._batch_shape)
+        return torch.full(self._batch_shape, density, dtype=dtype, device=self.v.device)
 
     @constraints.dependent_property
     def support(self) -> Any:
@@ -113,6 +113,8 @@ class Delta(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
+        if value is self.v:
+            return self.log_density
         equal = self.v == value
         if self._event_shape:
             equal = equal.flatten(-len(self._event_shape)).all(-1)

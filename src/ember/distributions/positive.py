@@ -157,7 +157,8 @@ class LogNormal(torch.distributions.LogNormal, TorchDistribution):
             self._validate_sample(value)
         logarithm = value.log()
         z = (logarithm - self.loc) / self.scale
-        return torch.addcmul(_LOG_NORMALIZER[z.dtype], z, z, value=-0.5) - self.scale.log() - logarithm
+        normalizer = _LOG_NORMALIZER[z.dtype] - self.scale.log()
+        return torch.addcmul(normalizer, z, z, value=-0.5) - logarithm
 
 
 class HalfNormal(torch.distributions.HalfNormal, TorchDistribution):
@@ -189,8 +190,8 @@ class HalfNormal(torch.distributions.HalfNormal, TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         z = value / self.scale
-        density = torch.addcmul(_LOG_HALF_NORMALIZER[z.dtype], z, z, value=-0.5) - self.scale.log()
-        return torch.where(z >= ZERO[z.dtype], density, NEGATIVE_INFINITY[z.dtype])
+        normalizer = _where_not_negative(z, _LOG_HALF_NORMALIZER[z.dtype] - self.scale.log())
+        return torch.addcmul(normalizer, z, z, value=-0.5)
 
 
 class HalfCauchy(torch.distributions.HalfCauchy, TorchDistribution):
@@ -223,5 +224,13 @@ class HalfCauchy(torch.distributions.HalfCauchy, TorchDistribution):
             self._validate_sample(value)
         z = value / self.scale
         spread = torch.hypot(z, ONE[z.dtype]).log()
-        density = torch.sub(_LOG_TWO_OVER_PI[z.dtype] - self.scale.log(), spread, alpha=2)
-        return torch.where(z >= ZERO[z.dtype], density, NEGATIVE_INFINITY[z.dtype])
+        normalizer = _where_not_negative(z, _LOG_TWO_OVER_PI[z.dtype] - self.scale.log())
+        return torch.sub(normalizer, spread, alpha=2)
+
+
+def _where_not_negative(z: Tensor, normalizer: Tensor) -> Tensor:
+    """Return the normaliser with -inf where ``z`` is outside the support.
+
+    Chosen here rather than at the end, the choice is no part of the gradient's graph for a constant scale.
+    """
+    return torch.where(z >= ZERO[z.dtype], normalizer, NEGATIVE_INFINITY[z.dtype])

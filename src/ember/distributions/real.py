@@ -43,7 +43,8 @@ class Normal(torch.distributions.Normal, TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         z = (value - self.loc) / self.scale
-        return torch.addcmul(_LOG_NORMALIZER[z.dtype], z, z, value=-0.5) - self.scale.log()
+        # The normaliser first: with a constant scale it is no part of the gradient's graph.
+        return torch.addcmul(_LOG_NORMALIZER[z.dtype] - self.scale.log(), z, z, value=-0.5)
 
 
 class Cauchy(torch.distributions.Cauchy, TorchDistribution):

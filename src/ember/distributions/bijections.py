@@ -40,6 +40,8 @@ __all__ = ["biject_to", "transform_to"]
 @transform_to.register(constraints.greater_than)
 @transform_to.register(constraints.greater_than_eq)
 def _greater_than(constraint: Any) -> Transform:
+    if is_identically_zero(constraint.lower_bound):
+        return ExpTransform()
     return ComposeTransform([ExpTransform(), AffineTransform(constraint.lower_bound, 1)])
 
 

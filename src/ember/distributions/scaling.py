@@ -13,12 +13,12 @@ from .shapes import broadcast_shape
 
 def is_identically_zero(x: Any) -> bool:
     """Say whether ``x`` is a number equal to zero (tensors never are: their values are not read)."""
-    return isinstance(x, numbers.Number) and x == 0
+    return not isinstance(x, Tensor) and isinstance(x, numbers.Number) and x == 0
 
 
 def is_identically_one(x: Any) -> bool:
     """Say whether ``x`` is a number equal to one (tensors never are: their values are not read)."""
-    return isinstance(x, numbers.Number) and x == 1
+    return not isinstance(x, Tensor) and isinstance(x, numbers.Number) and x == 1
 
 
 def scale_and_mask(tensor: Any, scale: Any = 1.0, mask: bool | Tensor | None = None) -> Any:
@@ -28,7 +28,7 @@ def scale_and_mask(tensor: Any, scale: Any = 1.0, mask: bool | Tensor | None = N
     :param scale: a positive number or tensor.
     :param mask: None or True (all), False (nothing) or a bool tensor that broadcasts with ``tensor``.
     """
-    if is_identically_zero(tensor) or (mask is None and is_identically_one(scale)):
+    if (mask is None and is_identically_one(scale)) or is_identically_zero(tensor):
         return tensor
     if mask is None or mask is True:
         return tensor if is_identically_one(scale) else tensor * scale
@@ -55,6 +55,8 @@ class ScoreParts(NamedTuple):
 
         The score function multiplies a cost that is scaled already.
         """
+        if mask is None and is_identically_one(scale):
+            return self
         return ScoreParts(
             scale_and_mask(self.log_prob, scale, mask),
             scale_and_mask(self.score_function, 1.0, mask),

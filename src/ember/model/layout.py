@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributions import constraints
-from torch.distributions.transforms import ExpTransform, Transform
+from torch.distributions.transforms import Transform
 
 from ember.errors import message
 from ember.model.inspection import bijection
@@ -120,12 +120,5 @@ def transform_of(support: Any, name: str) -> Transform | None:
         support = support.base_constraint
     if support is constraints.real or type(support) is type(constraints.real):
         return None
-    lower = getattr(support, "lower_bound", None)
-    if isinstance(support, (constraints.greater_than, constraints.greater_than_eq)) and _is_zero(lower):
-        return ExpTransform()
     transform: Transform = bijection(support, name)
     return transform
-
-
-def _is_zero(bound: Any) -> bool:
-    return isinstance(bound, (int, float)) and bound == 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -143,14 +143,20 @@ def _checked_plates(given: Iterable[Any]) -> list[Any]:
     return plates
 
 
-class InPlates(ExitStack):
-    """Enter the plates of a site, those of the model that are batch dimensions."""
+def in_plates(plates: dict[str, Any], site: Any) -> AbstractContextManager[Any]:
+    """Return a context inside the plates of a site, those of the model that are batch dimensions."""
+    inside = [plates[frame.name] for frame in site["cond_indep_stack"] if frame.vectorized]
+    if not inside:
+        return nullcontext()
+    return inside[0] if len(inside) == 1 else _nested(inside)
 
-    def __init__(self, plates: dict[str, Any], site: Any) -> None:
-        super().__init__()
-        for frame in site["cond_indep_stack"]:
-            if frame.vectorized:
-                self.enter_context(plates[frame.name])
+
+@contextmanager
+def _nested(plates: list[Any]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for plate in plates:
+            stack.enter_context(plate)
+        yield
 
 
 def unconstraining(guide: str, name: str, site: Any) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ember.distributions import LowRankMultivariateNormal, MultivariateNormal, Normal, constraints
 from ember.errors import message
-from ember.guides.base import AutoGuide, InPlates
+from ember.guides.base import AutoGuide, in_plates
 from ember.guides.image import image
 from ember.model.initialisation import InitStrategy, init_to_median
 from ember.nn import PyroParam
@@ -84,7 +84,7 @@ class AutoContinuous(AutoGuide):
     def _draw(self, plates: dict[str, Any]) -> dict[str, Tensor]:
         values = {}
         for name, site, free in self._unpack(self.sample_latent()):
-            with InPlates(plates, site):
+            with in_plates(plates, site):
                 values[name] = sample(name, image(self._transforms[name], free, site["fn"].event_dim))
         return values
 

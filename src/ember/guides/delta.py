@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ember.distributions import Delta
-from ember.guides.base import AutoGuide, CreatePlates, InPlates, full_size, get_nested, set_nested
+from ember.guides.base import AutoGuide, CreatePlates, full_size, get_nested, in_plates, set_nested
 from ember.model.initialisation import InitStrategy, init_to_median
 from ember.nn import PyroParam
 from ember.primitives import sample
@@ -44,7 +44,7 @@ class AutoDelta(AutoGuide):
     def _draw(self, plates: dict[str, Any]) -> dict[str, Tensor]:
         values = {}
         for name, site in self._latent_sites():
-            with InPlates(plates, site):
+            with in_plates(plates, site):
                 point = Delta(get_nested(self, name), event_dim=site["fn"].event_dim)
                 values[name] = sample(name, point)
         return values

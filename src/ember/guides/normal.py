@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ember.distributions import Normal, constraints
-from ember.guides.base import AutoGuide, CreatePlates, InPlates, full_size, get_nested, set_nested
+from ember.guides.base import AutoGuide, CreatePlates, full_size, get_nested, in_plates, set_nested
 from ember.guides.image import image
 from ember.model.initialisation import InitStrategy, init_to_feasible
 from ember.nn import PyroModule, PyroParam
@@ -64,7 +64,7 @@ class AutoNormal(AutoGuide):
         values = {}
         for name, site in self._latent_sites():
             transform = self._transforms[name]
-            with InPlates(plates, site):
+            with in_plates(plates, site):
                 normal = Normal(get_nested(self.locs, name), get_nested(self.scales, name))
                 free = sample(
                     name + "_unconstrained",

@@ -23,6 +23,8 @@ from ember.poutine.plate_messenger import PlateMessenger
 from ember.poutine.site_checks import check_site_shape
 from ember.poutine.trace_struct import Trace
 
+PARTICLES = "num_particles_vectorized"  # the plate over vectorised particles
+
 
 class ELBO(ABC):
     """Base class of objectives that compare a model's trace with its guide's.
@@ -41,6 +43,8 @@ class ELBO(ABC):
     :param tail_adaptive_beta: kept for tail-adaptive objectives.
     :raises ValueError: if ``num_particles`` is not positive.
     """
+
+    graph_type = "flat"  # what traces record: "dense" adds edges of possible dependence
 
     def __init__(
         self,
@@ -95,9 +99,8 @@ class ELBO(ABC):
             bound, surrogate = self.estimate(*traces)
             total -= self._checked(bound, traces)
             if isinstance(surrogate, Tensor) and surrogate.requires_grad:
-                # The sign and the average come in as the gradient's starting value.
-                start = surrogate.new_full((), -1.0 / self.num_particles)
-                surrogate.backward(start, retain_graph=self.retain_graph)
+                # Not as a starting value of the gradient: torch imports its symbolic shapes to check one.
+                (surrogate * (-1.0 / self.num_particles)).backward(retain_graph=self.retain_graph)
         return total / self.num_particles
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
@@ -123,7 +126,7 @@ class ELBO(ABC):
             if self.max_plate_nesting == math.inf:
                 self.max_plate_nesting = find_max_plate_nesting(model, guide, args, kwargs)
             dim = -int(self.max_plate_nesting) - 1
-            plate = PlateMessenger("num_particles_vectorized", self.num_particles, dim=dim)
+            plate = PlateMessenger(PARTICLES, self.num_particles, dim=dim)
             yield self._get_trace(plate(model), plate(guide), args, kwargs, particle_dims=1)
         else:
             for _ in range(self.num_particles):
@@ -139,8 +142,9 @@ class ELBO(ABC):
     ) -> tuple[Trace, Trace]:
         """Run the guide, then the model replayed against it; check and score both."""
         validate = settings.read("validate_infer")
-        guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+        guide_trace = poutine.trace(guide, graph_type=self.graph_type).get_trace(*args, **kwargs)
+        replayed = poutine.replay(model, trace=guide_trace)
+        model_trace = poutine.trace(replayed, graph_type=self.graph_type).get_trace(*args, **kwargs)
         nesting = self.max_plate_nesting + particle_dims
         if validate:
             if self.strict_enumeration_warning:

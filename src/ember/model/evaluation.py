@@ -11,15 +11,7 @@ from torch.utils._pytree import tree_map
 
 from ember import settings
 
-_FLAGS = dict.fromkeys(
-    (
-        "validate_distributions_torch",
-        "validate_distributions_pyro",
-        "validate_infer",
-        "validate_poutine",
-    ),
-    False,
-)
+_FLAGS = ("validate_distributions_pyro", "validate_infer", "validate_poutine")
 
 
 class double_precision:
@@ -32,7 +24,7 @@ class double_precision:
     __slots__ = ("_before", "_contexts")
 
     def __init__(self, promote: bool = False, validate: bool = False) -> None:
-        self._contexts: list[Any] = [] if validate else [settings.context(**_FLAGS)]
+        self._contexts: list[Any] = [] if validate else _validation_off()
         if promote:
             self._contexts.append(PromoteToDouble())
 
@@ -46,6 +38,14 @@ class double_precision:
         for context in reversed(self._contexts):
             context.__exit__(*exception)
         torch.set_default_dtype(self._before)
+
+
+def _validation_off() -> list[Any]:
+    """Return the contexts that switch off what validation is on: none, mostly, as they cost time."""
+    raised = [flag for flag in _FLAGS if settings.read(flag)]
+    if torch.distributions.Distribution._validate_args:
+        raised.append("validate_distributions_torch")
+    return [settings.context(**dict.fromkeys(raised, False))] if raised else []
 
 
 class PromoteToDouble(TorchFunctionMode):

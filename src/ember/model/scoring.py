@@ -26,8 +26,12 @@ class ScoreMessenger(SubstituteMessenger):
 
     def total(self) -> Tensor:
         """Return the sum of all terms, a scalar."""
-        result: Any = None
+        by_shape: dict[torch.Size, Tensor] = {}
         for term in self.terms:
+            known = by_shape.get(term.shape)
+            by_shape[term.shape] = term if known is None else known + term
+        result: Any = None
+        for term in by_shape.values():
             part = term.sum() if term.ndim else term
             result = part if result is None else result + part
         return torch.zeros(()) if result is None else result

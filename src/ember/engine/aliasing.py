@@ -12,6 +12,7 @@ from ember.engine.traced import View
 
 if TYPE_CHECKING:
     from ember.engine.recorder import DispatchRecorder
+    from ember.engine.recording import Recording
 
 _IDENTITIES = {"detach", "alias", "lift_fresh", "_conj", "_neg_view", "view_as_real"} - {
     "view_as_real",
@@ -21,12 +22,12 @@ _IDENTITIES = {"detach", "alias", "lift_fresh", "_conj", "_neg_view", "view_as_r
 _RESHAPES = {"view", "_unsafe_view", "_reshape_alias", "squeeze", "unsqueeze"}
 
 
-def wrap_view(recorder: DispatchRecorder, op: Operation, args: Any, kwargs: Any, result: Any) -> Any:
+def wrap_view(recorder: Recording, op: Operation, args: Any, kwargs: Any, result: Any) -> Any:
     """Make the traced tensor, or list of tensors, that a view operation returns."""
     base, rest = args[0], tuple(args[1:])
     parent = recorder.view_of(base)
     if isinstance(result, torch.Tensor):
-        return recorder.traced(_view(parent, op, rest, kwargs, result))
+        return recorder.traced(_view(recorder, parent, op, rest, kwargs, result))
     dim = _split_dim(op, rest, kwargs) % max(base.dim(), 1)
     views, start = [], 0
     for index, each in enumerate(result):
@@ -40,14 +41,14 @@ def wrap_view(recorder: DispatchRecorder, op: Operation, args: Any, kwargs: Any,
     return type(result)(views)
 
 
-def reshape_in_place(recorder: DispatchRecorder, op: Operation, func: Any, args: Any, kwargs: Any) -> Any:
+def reshape_in_place(recorder: Recording, op: Operation, func: Any, args: Any, kwargs: Any) -> Any:
     """Change a traced tensor's own shape, as ``squeeze_`` and the like do."""
     target, rest = args[0], tuple(args[1:])
     if op.functional is None:
         recorder.refuse("a tensor's own shape is changed in place", op.name)
     parent = recorder.view_of(target)
     result = op.functional(parent.concrete, *rest, **kwargs)
-    target.view_of = _view(parent, classify(op.functional), rest, kwargs, result)
+    target.view_of = _view(recorder, parent, classify(op.functional), rest, kwargs, result)
     with torch._C._DisableTorchDispatch():
         func(target, *rest, **kwargs)
     return target
@@ -58,7 +59,14 @@ def _split_dim(op: Operation, rest: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     return int(rest[position] if len(rest) > position else kwargs.get("dim", 0))
 
 
-def _view(parent: View, op: Operation, rest: tuple[Any, ...], kwargs: Any, result: torch.Tensor) -> View:
+def _view(
+    recorder: DispatchRecorder,
+    parent: View,
+    op: Operation,
+    rest: tuple[Any, ...],
+    kwargs: Any,
+    result: torch.Tensor,
+) -> View:
     if op.base in _IDENTITIES:
         return parent
     if op.base == "as_strided":
@@ -66,6 +74,8 @@ def _view(parent: View, op: Operation, rest: tuple[Any, ...], kwargs: Any, resul
         for known in (parent, root):
             if _geometry(known.concrete) == _geometry(result):
                 return known
+        if parent.storage.is_part:
+            recorder.refuse("as_strided looks at the memory around an input that is a view", op.name)
         geometry = (list(result.size()), list(result.stride()), result.storage_offset())
         return View(parent.storage, result, root, "aten.as_strided.default", geometry)
     return View(parent.storage, result, parent, op.name, rest, kwargs)
@@ -75,7 +85,7 @@ def _geometry(tensor: torch.Tensor) -> tuple[Any, ...]:
     return tensor.size(), tensor.stride(), tensor.storage_offset(), tensor.dtype
 
 
-def read(recorder: DispatchRecorder, view: View) -> Value:
+def read(recorder: Recording, view: View) -> Value:
     """Emit the operation that makes a view's value from its parent's."""
     parent = view.parent
     assert parent is not None
@@ -85,9 +95,14 @@ def read(recorder: DispatchRecorder, view: View) -> Value:
     return recorder.emit(view.op, (value, *view.args), view.kwargs, [view.concrete])[0]
 
 
-def _flat(recorder: DispatchRecorder, value: Value, concrete: torch.Tensor) -> Value:
+def _order_of_memory(concrete: torch.Tensor) -> list[int]:
+    strides = concrete.stride()
+    return sorted(range(concrete.dim()), key=lambda dim: (-strides[dim], dim))
+
+
+def _flat(recorder: Recording, value: Value, concrete: torch.Tensor) -> Value:
     """Emit the storage's elements in the order of memory, as a vector."""
-    order = sorted(range(concrete.dim()), key=lambda dim: (-concrete.stride(dim), dim))
+    order = _order_of_memory(concrete)
     permuted = concrete.permute(order)
     if not permuted.is_contiguous() or concrete.storage_offset():
         recorder.refuse("as_strided looks at a storage with gaps", "aten.as_strided.default")
@@ -114,7 +129,7 @@ def write_in_place(recorder: DispatchRecorder, op: Operation, args: Any, kwargs:
     write(recorder, recorder.view_of(target), recorder.read(recorder.view_of(result)))
 
 
-def write(recorder: DispatchRecorder, view: View, value: Value) -> None:
+def write(recorder: Recording, view: View, value: Value) -> None:
     """Replace what a view shows, and with it the part of its storage that it covers."""
     storage = view.storage
     if storage.value is None:
@@ -130,7 +145,7 @@ def write(recorder: DispatchRecorder, view: View, value: Value) -> None:
         each.cached = (storage.version, recorder.frame, its_value)
 
 
-def _scatter(recorder: DispatchRecorder, view: View, value: Value) -> Value:
+def _scatter(recorder: Recording, view: View, value: Value) -> Value:
     """Emit the parent's value with the part that ``view`` covers replaced."""
     parent = view.parent
     assert parent is not None
@@ -157,11 +172,11 @@ def _scatter(recorder: DispatchRecorder, view: View, value: Value) -> Value:
         flat = _flat(recorder, recorder.read(parent), like)
         vector = torch.empty(like.numel(), dtype=like.dtype)
         new = recorder.emit("aten.as_strided_scatter.default", (flat, value, *args), {}, [vector])[0]
-        order = sorted(range(like.dim()), key=lambda dim: (-like.stride(dim), dim))
+        order = _order_of_memory(like)
         permuted = like.permute(order)
         new = recorder.emit("aten.view.default", (new, list(permuted.shape)), {}, [permuted])[0]
         if order == list(range(like.dim())):
             return new
         inverse = sorted(range(len(order)), key=order.__getitem__)
         return recorder.emit("aten.permute.default", (new, inverse), {}, [like])[0]
-    recorder.refuse("a write through this kind of view has no pure form", view.op)
+    return recorder.refuse("a write through this kind of view has no pure form", view.op)

@@ -21,6 +21,7 @@ from ember.engine.regions import (
     flatten_tensors,
     merge_outer,
     read_all,
+    refuse_hidden_paths,
     region,
     region_input,
 )
@@ -39,6 +40,7 @@ class _Branch:
             )
             self.present = [each is not None for each in results]
             self.results = [each for each in results if each is not None]
+            refuse_hidden_paths(recorder, frame, self.results, "engine.cond")
             self.outputs = read_all(recorder, self.results)
             self.num_forward = len(frame.nodes)
             self.incoming: dict[int, Value] = {}
@@ -61,10 +63,6 @@ class _Branch:
         for (original, _), gradient in zip(self.frame.leaves.values(), found, strict=True):
             if gradient is not None:
                 self.gradients[id(original)] = read_all(recorder, [gradient])[0]
-
-    def slipped(self) -> bool:
-        leaves = {id(leaf) for _, leaf in self.frame.leaves.values()}
-        return any(identity not in leaves for identity in self.frame.closed)
 
     def forward(self, outer: list[Value]) -> Program:
         whole = finish(self.frame, [], outer, self.outputs)
@@ -134,8 +132,6 @@ class _DifferentiableCond(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         cond: _Cond = ctx.cond
-        if any(branch.slipped() for branch in cond.branches):
-            cond.recorder.refuse("a custom autograd function inside engine.cond uses a tensor from outside")
         reason = "a second derivative through engine.cond"
         sources = [*cond.closed, *(each for each in gradients if each is not None)]
         found = emit_undifferentiable(cond.recorder, reason, lambda: cond.emit_gradients(gradients), sources)
@@ -159,10 +155,8 @@ def record_cond(
     outer = merge_outer([first.frame, second.frame])
     closed = {id(original): original for b in (first, second) for original, _ in b.frame.leaves.values()}
     cond = _Cond(recorder, chosen, (first, second), outer, list(closed.values()))
-    slipped = [tensor for branch in (first, second) for tensor in branch.frame.closed.values()]
-    if torch.is_grad_enabled() and (closed or slipped):
-        sources = cond.closed or slipped
-        results = list(_DifferentiableCond.apply(cond, *sources))
+    if torch.is_grad_enabled() and closed:
+        results = list(_DifferentiableCond.apply(cond, *cond.closed))
     else:
         results = cond.emit()
     remaining = iter(results)
@@ -173,10 +167,10 @@ def record_cond(
 def _check(recorder: DispatchRecorder, first: _Branch, second: _Branch) -> None:
     if first.structure != second.structure or first.present != second.present:
         recorder.refuse(
-            f"the branches of engine.cond return different structures, {first.structure} and {second.structure}"
+            f"the branches of engine.cond differ in structure: {first.structure} and {second.structure}"
         )
     for index, (one, other) in enumerate(zip(first.results, second.results, strict=True)):
         if one.shape != other.shape or one.dtype != other.dtype:
             recorder.refuse(
-                f"result {index} of engine.cond is {describe(one)} in one branch and {describe(other)} in the other"
+                f"result {index} of engine.cond is {describe(one)} or {describe(other)}, as the branch goes"
             )

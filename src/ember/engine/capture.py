@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -15,20 +14,13 @@ from torch.utils._pytree import tree_flatten
 from ember.engine.control import active_recorder
 from ember.engine.flow import RegionRecorder
 from ember.engine.guard import Guard
+from ember.engine.origins import recording_site, users_line
 from ember.engine.program import Program
-from ember.engine.recorder import DispatchRecorder, current_site, users_line
+from ember.engine.recorder import DispatchRecorder
 from ember.engine.refusal import NotCapturable
 from ember.engine.traced import Traced
 
-
-@contextmanager
-def recording_site(name: str | None) -> Iterator[None]:
-    """Attribute the operations captured inside the ``with`` block, and their gradients, to a sample site."""
-    token = current_site.set(name)
-    try:
-        yield
-    finally:
-        current_site.reset(token)
+__all__ = ["capture", "recording_site"]
 
 
 def capture(

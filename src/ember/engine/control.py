@@ -1,7 +1,7 @@
 """Give control flow to functions of tensors: Python loops when run eagerly, regions when captured.
 
-Carries, operands and results are nested tuples, named tuples, lists or dicts of tensors. Shapes and dtypes of a
-carry must not change from one iteration to the next.
+Carries, operands and results are nested tuples, named tuples, lists or dicts of tensors. Shapes and dtypes of
+a carry must not change from one iteration to the next.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def while_loop(
     :param body: carry → carry of the same structure, shapes and dtypes.
     :param init: the first carry; numbers in it become tensors.
 
-    >>> x = while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, c[1] * 2), (torch.tensor(0), torch.tensor(1.0)))
-    >>> float(x[1])
+    >>> count, power = while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, c[1] * 2), (0, 1.0))
+    >>> float(power)
     8.0
     """
     recorder = active_recorder.get()
@@ -131,6 +131,7 @@ def _number_of_steps(xs: Any, length: int | None) -> int:
         sizes.add(length)
     if len(sizes) != 1:
         raise ValueError(
-            f"engine.scan needs one number of steps, from the leading sizes of xs or from length; got {sorted(sizes)}"
+            "engine.scan needs one number of steps, from the leading sizes of xs or from length; "
+            f"got {sorted(sizes)}"
         )
     return sizes.pop()

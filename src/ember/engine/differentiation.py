@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
@@ -46,7 +46,9 @@ def value_and_grad(fn: Callable[[Point], torch.Tensor]) -> Callable[[Point], tup
                 )
             sources = [leaf for leaf in leaves if leaf.requires_grad]
             if value.requires_grad and sources:
-                found = torch.autograd.grad(value.reshape(()), sources, create_graph=again, allow_unused=True)
+                found: Any = torch.autograd.grad(
+                    value.reshape(()), sources, create_graph=again, allow_unused=True
+                )
             else:
                 found = (None,) * len(sources)
         remaining = iter(found)

@@ -10,17 +10,18 @@ from torch.overrides import TorchFunctionMode
 from ember.engine.recorder import DispatchRecorder
 from ember.engine.traced import Traced
 
-_Tensor = torch.Tensor
+_Tensor: Any = torch.Tensor
 # Ways to read a tensor's numbers that the dispatcher does not see.
 _READS = {
-    _Tensor.numpy, _Tensor.tolist, _Tensor.__array__, _Tensor.data_ptr, _Tensor.untyped_storage, _Tensor.storage,
-    _Tensor._typed_storage, _Tensor.__dlpack__, _Tensor.__reduce_ex__, _Tensor.__deepcopy__, _Tensor.share_memory_,
+    _Tensor.numpy, _Tensor.tolist, _Tensor.__array__, _Tensor.__dlpack__, _Tensor.__reduce_ex__,
+    _Tensor.__deepcopy__, _Tensor.data_ptr, _Tensor.untyped_storage, _Tensor.storage, _Tensor._typed_storage,
+    _Tensor.share_memory_,
 }  # fmt: skip
 # Ways to change a tensor that the dispatcher does not see.
 _WRITES = {
-    _Tensor.data.__set__: "its data",  # type: ignore[attr-defined]
-    _Tensor.grad.__set__: "its gradient",  # type: ignore[attr-defined]
-    _Tensor.requires_grad.__set__: "whether it requires a gradient",  # type: ignore[attr-defined]
+    _Tensor.data.__set__: "its data",
+    _Tensor.grad.__set__: "its gradient",
+    _Tensor.requires_grad.__set__: "whether it requires a gradient",
     _Tensor.requires_grad_: "whether it requires a gradient",
 }
 
@@ -59,7 +60,7 @@ class Guard(TorchFunctionMode):
         recorder, tensor = self._recorder, args[0]
         if type(tensor) is not Traced:
             recorder.refuse(f"a tensor from outside has {_WRITES[func]} changed")
-        if func == _Tensor.data.__set__:  # type: ignore[attr-defined]
+        if func == _Tensor.data.__set__:
             recorder.refuse("assigning to .data swaps the memory of a captured tensor")
         result = func(*args, **kwargs)
         if tensor.requires_grad:

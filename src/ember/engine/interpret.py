@@ -11,9 +11,12 @@ import torch
 
 from ember.engine.program import Node, Program, Value
 
-
 # Their last result says which matrices of a batch failed; in a program the others are NaN there.
-FACTORISATIONS = {"aten.linalg_cholesky_ex.default", "aten.linalg_inv_ex.default", "aten._linalg_solve_ex.default"}
+FACTORISATIONS = {
+    "aten.linalg_cholesky_ex.default",
+    "aten.linalg_inv_ex.default",
+    "aten._linalg_solve_ex.default",
+}
 
 
 @cache
@@ -31,7 +34,7 @@ def interpret(program: Program, *tensors: torch.Tensor) -> tuple[torch.Tensor, .
 
 def _run(program: Program, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     environment: dict[Value, torch.Tensor] = dict(program.constants)
-    environment.update(zip(program.inputs, (each.detach() for each in tensors), strict=True))
+    environment.update(zip(program.inputs, (each.detach().contiguous() for each in tensors), strict=True))
 
     def concrete(item: Any) -> Any:
         if isinstance(item, Value):
@@ -90,4 +93,4 @@ def _scan(node: Node, carry: Any, xs: Any, outer: Any) -> list[torch.Tensor]:
     return state + [torch.stack(column) for column in zip(*steps, strict=True)]
 
 
-_CONTROL = {"while_loop": _while_loop, "cond": _cond, "scan": _scan}
+_CONTROL: dict[str, Any] = {"while_loop": _while_loop, "cond": _cond, "scan": _scan}

@@ -1,4 +1,4 @@
-"""Classify ATen operations once each: what they return, alias, mutate, and whether a program may hold them."""
+"""Classify ATen operations once each: what they return, alias, mutate, and if a program may hold them."""
 
 from __future__ import annotations
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten
 
+from ember.engine.frames import Frame
 from ember.engine.program import Node, Program, Value
-from ember.engine.recorder import DispatchRecorder, Frame
+from ember.engine.recorder import DispatchRecorder
 from ember.engine.traced import Traced
 
 
@@ -85,7 +86,7 @@ def emit_node(
 ) -> tuple[Value, ...]:
     """Append a node with regions to the current frame."""
     outputs = tuple(recorder.new_value(result) for result in results)
-    where, site = recorder.origin()
+    where, site = recorder.origins.current()
     recorder.frame.nodes.append(Node(op, args, {}, outputs, regions, attributes or {}, where, site))
     return outputs
 
@@ -94,6 +95,40 @@ def blank(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
     """Make a real tensor whose contents mean nothing (zeros, so that integers are valid indices)."""
     with torch._C._DisableTorchDispatch():
         return torch.zeros(tuple(shape), dtype=dtype)
+
+
+def partial_derivatives(
+    results: list[torch.Tensor], by: list[torch.Tensor], incoming: list[torch.Tensor]
+) -> list[torch.Tensor | None]:
+    """Return the vector-Jacobian products of results by tensors of the same region, None where zero."""
+    # torch.autograd.grad imports torch's symbolic shapes (and sympy, 1 s) to check what comes in.
+    engine: Any = torch.autograd.Variable._execution_engine
+    outputs, seeds, inputs = tuple(results), tuple(incoming), tuple(by)
+    return list(engine.run_backward(outputs, seeds, False, False, inputs, True, accumulate_grad=False))
+
+
+def refuse_hidden_paths(
+    recorder: DispatchRecorder, frame: Frame, results: list[torch.Tensor], what: str
+) -> None:
+    """Refuse a region whose results' graph goes on outside of it, past the leaves that stand in its place.
+
+    That happens where torch's Python side does not see the tensor, as in the arguments of custom functions.
+    """
+    reason = f"a custom autograd function inside {what} uses a tensor from outside; pass it as a carry or x"
+    todo = [each.grad_fn for each in results if each.grad_fn is not None]
+    seen = set(todo)
+    while todo:
+        node: Any = todo.pop()
+        leaf = getattr(node, "variable", None)
+        if leaf is not None:
+            if recorder.home(leaf) is not frame and not recorder.is_declared_constant(leaf):
+                recorder.refuse(reason)
+        elif node._sequence_nr() < frame.first_autograd_node:
+            recorder.refuse(reason)
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                todo.append(following)
 
 
 class Undifferentiable(torch.autograd.Function):

@@ -8,8 +8,8 @@ from dataclasses import replace
 from ember.engine.copying import map_values
 from ember.engine.program import Node, Program, Value
 
-# Sees a node with its arguments already replaced, and the constants known so far; returns the values that stand
-# for its outputs, or None to keep it, and may add nodes and constants.
+# Sees a node with its arguments already replaced, and the constants known so far; returns the values that
+# stand for its outputs, or None to keep it, and may add nodes and constants.
 Rule = Callable[["Rewriter", Node], "tuple[Value, ...] | None"]
 
 

@@ -19,12 +19,13 @@ from ember.engine.program import Value
 class Storage:
     """Memory that one or more views share: a constant tensor, or a sequence of program values."""
 
-    __slots__ = ("frame", "protected", "value", "version")
+    __slots__ = ("frame", "is_part", "protected", "value", "version")
 
     def __init__(self, frame: Any, value: Value | None, protected: str | None = None) -> None:
         self.frame = frame
         self.value = value  # None as long as the storage is constant
         self.version = 0
+        self.is_part = False  # of an example's larger memory
         self.protected = protected  # why it must not be written to, if it must not
 
 
@@ -75,7 +76,7 @@ class Traced(torch.Tensor):
     @staticmethod
     def __new__(cls: type, view: View, home: Any, refuse: Refuse) -> Traced:
         concrete = view.concrete
-        self = torch.Tensor._make_wrapper_subclass(
+        self: Any = torch.Tensor._make_wrapper_subclass(
             cls,
             concrete.size(),
             strides=concrete.stride(),
@@ -91,7 +92,9 @@ class Traced(torch.Tensor):
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         # Reached only when the recording mode is not active.
         for each in args:
             if isinstance(each, Traced):
@@ -129,6 +132,6 @@ class Traced(torch.Tensor):
     def __reduce_ex__(self, protocol: Any) -> Any:
         self.refuse("a captured value cannot be pickled")
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         kind = str(self.dtype).removeprefix("torch.")
         return f"traced({kind}, shape={tuple(self.shape)})"

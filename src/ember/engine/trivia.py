@@ -11,7 +11,7 @@ from ember.engine.rewriting import Rewriter, rewrite
 
 _COPIES = {
     "aten.clone.default", "aten.alias.default", "aten.detach.default", "aten.lift_fresh.default",
-    "aten.lift_fresh_copy.default", "aten.contiguous.default", "aten._conj.default", "aten.positive.default",
+    "aten.lift_fresh_copy.default", "aten.contiguous.default", "aten.positive.default",
 }  # fmt: skip
 _RESHAPES = {
     "aten.view.default", "aten._unsafe_view.default", "aten.reshape.default", "aten._reshape_alias.default",

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from ember.engine.frames import Frame
 from ember.engine.program import Value
-from ember.engine.recorder import DispatchRecorder, Frame
+from ember.engine.recorder import DispatchRecorder
 from ember.engine.regions import (
     as_tensors,
     blank,
@@ -76,8 +77,8 @@ class Carry:
             if old is None or new is None or old.shape != new.shape or old.dtype != new.dtype:
                 if old is None or new is None or not self.adaptable[index]:
                     self.recorder.refuse(
-                        f"leaf {index} of the carry of {self.what} changes from {describe(old)} to {describe(new)}; "
-                        "shapes and dtypes of a carry must stay"
+                        f"leaf {index} of the carry of {self.what} changes from {describe(old)} "
+                        f"to {describe(new)}; shapes and dtypes of a carry must stay"
                     )
                 self.adaptable[index] = False
                 self.leaves[index] = old.to(new.dtype).expand(new.shape)
@@ -120,7 +121,7 @@ def record_while_loop(
         values = emit_node(recorder, "while_loop", args, regions, results)
         return [recorder.wrap(value, each) for value, each in zip(values, results, strict=True)]
 
-    sources = carry.tensors + [*condition_frame.closed.values(), *body_frame.closed.values()]
+    sources = [*carry.tensors, *condition_frame.closed.values(), *body_frame.closed.values()]
     reason = "a gradient through engine.while_loop; use engine.scan, whose number of steps is fixed"
     return carry.nest(emit_undifferentiable(recorder, reason, emit, sources))
 

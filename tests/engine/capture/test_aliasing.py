@@ -63,7 +63,7 @@ WRITES = {
     "sin_": lambda t, other, a: t.sin_(),
     "setitem": lambda t, other, a: t.__setitem__(..., other.max()),
     "setitem_first": lambda t, other, a: t.__setitem__(0, other.max()) if t.dim() else t.neg_(),
-    "mask": lambda t, other, a: t.__setitem__(t > 0.5, 0.25),
+    "mask": lambda t, other, a: t.__setitem__(t > 0.5, 0.25) if t.dim() else t.neg_(),
     "masked_fill_": lambda t, other, a: t.masked_fill_(t > 0, -0.5),
     "index": lambda t, other, a: t.__setitem__(torch.tensor([0]), other.sum()) if t.dim() else t.add_(1),
     "index_add_": lambda t, other, a: t.index_add_(0, torch.tensor([0]), t[:1] * 2) if t.dim() else t.add_(1),
@@ -133,7 +133,9 @@ def test_gradients_through_views_and_writes(script, shape):
         return  # torch refuses the script itself
     program = capture(gradient, x)
     for candidate in (program, simplify(program)):
-        torch.testing.assert_close(interpret(candidate, x), expected, rtol=1e-4, atol=1e-4, check_stride=False)
+        torch.testing.assert_close(
+            interpret(candidate, x), expected, rtol=1e-4, atol=1e-4, check_stride=False
+        )
 
 
 def _base_sees_view(x):
@@ -240,9 +242,9 @@ def _triangle(x):
 @pytest.mark.parametrize(
     "fn",
     [
-        _base_sees_view, _view_sees_base, _view_sees_view, _write_twice, _constant_view_becomes_traced, _chunks, _swap,
-        _own_transpose, _copy_into_slice, _reshape_copies, _contiguous_aliases, _accumulate, _loop, _diagonal,
-        _triangle,
+        _base_sees_view, _view_sees_base, _view_sees_view, _write_twice, _constant_view_becomes_traced,
+        _chunks, _swap, _own_transpose, _copy_into_slice, _reshape_copies, _contiguous_aliases, _accumulate,
+        _loop, _diagonal, _triangle,
     ],
 )  # fmt: skip
 def test_aliases(fn):

@@ -41,7 +41,11 @@ def loop_with_numbers(z):
 
 
 def loop_with_float_number(z):
-    return while_loop(lambda c: c["n"] < 4, lambda c: {"n": c["n"] + 1, "total": c["total"] + z.sum()}, {"n": 0, "total": 0.0})
+    return while_loop(
+        lambda c: c["n"] < 4,
+        lambda c: {"n": c["n"] + 1, "total": c["total"] + z.sum()},
+        {"n": 0, "total": 0.0},
+    )
 
 
 def loop_never_run(z):
@@ -97,7 +101,9 @@ def scan_length(z):
 
 
 def scan_nested_xs(z):
-    return scan(lambda c, x: (c + x["a"] * x["b"][0], x["b"]), z[0], {"a": SERIES, "b": torch.ones(7, 2) * z[1]})
+    return scan(
+        lambda c, x: (c + x["a"] * x["b"][0], x["b"]), z[0], {"a": SERIES, "b": torch.ones(7, 2) * z[1]}
+    )
 
 
 def scan_without_ys(z):
@@ -120,9 +126,9 @@ def scan_of_keys(z):
 
 
 FUNCTIONS = [
-    loop_with_numbers, loop_with_float_number, loop_never_run, loop_in_loop, loop_on_a_view, loop_writing_inside, branch,
-    branch_on_number, branch_with_none, scan_plain, scan_reverse, scan_length, scan_nested_xs, scan_without_ys,
-    scan_with_integers, scan_of_keys,
+    loop_with_numbers, loop_with_float_number, loop_never_run, loop_in_loop, loop_on_a_view,
+    loop_writing_inside, branch, branch_on_number, branch_with_none, scan_plain, scan_reverse,
+    scan_length, scan_nested_xs, scan_without_ys, scan_with_integers, scan_of_keys,
 ]  # fmt: skip
 
 
@@ -157,7 +163,9 @@ def through_xs(z):
 
 def both_a_tensor_and_its_source(z):
     derived = z.exp()
-    return scan(lambda c, x: (c + (derived * z).sum() * x, derived[0] * c), z[0] * derived[1], SERIES)[1].sum()
+    return scan(lambda c, x: (c + (derived * z).sum() * x, derived[0] * c), z[0] * derived[1], SERIES)[
+        1
+    ].sum()
 
 
 def carry_passed_through(z):
@@ -210,7 +218,7 @@ def gradient_in_a_loop(z):
 
     def climb(c):
         position, count = c
-        value, gradient = inner(position)
+        _, gradient = inner(position)
         return position + 0.01 * gradient, count + 1
 
     return while_loop(lambda c: c[1] < 3, climb, (z.detach(), 0))[0].sum()
@@ -230,9 +238,10 @@ def custom_function(z):
 
 
 GRADIENTS = [
-    autoregression, closed_over_only, through_xs, both_a_tensor_and_its_source, carry_passed_through, closed_over_result,
-    closed_over_returned, detached_inside, ignored_results, scan_in_scan, branch_gradient, branch_without_gradient,
-    gradient_in_a_loop, custom_function,
+    autoregression, closed_over_only, through_xs, both_a_tensor_and_its_source,
+    carry_passed_through, closed_over_result, closed_over_returned, detached_inside,
+    ignored_results, scan_in_scan, branch_gradient, branch_without_gradient, gradient_in_a_loop,
+    custom_function,
 ]  # fmt: skip
 
 
@@ -293,11 +302,8 @@ def test_a_custom_function_on_something_closed_over_is_refused():
         weight = z[0].sin()
         return scan(lambda c, x: (Product.apply(c, weight), x * c), z[1], SERIES)[1].sum()
 
-    try:
-        program = capture(value_and_grad(fn), POINT)
-    except NotCapturable:
-        return
-    torch.testing.assert_close(interpret(program, POINT), value_and_grad(fn)(POINT))
+    with pytest.raises(NotCapturable, match="custom autograd function"):
+        capture(value_and_grad(fn), POINT)
 
 
 @pytest.mark.parametrize("fn", [autoregression, scan_in_scan, closed_over_only])
@@ -335,7 +341,9 @@ def test_values_from_inside_stay_inside():
 
 
 def test_carries_that_change_are_described():
-    with pytest.raises(NotCapturable, match=r"leaf 0 of the carry of engine\.while_loop changes from float64\[4\]"):
+    with pytest.raises(
+        NotCapturable, match=r"leaf 0 of the carry of engine\.while_loop changes from float64\[4\]"
+    ):
         capture(lambda z: while_loop(lambda c: c.sum() < 3, lambda c: torch.cat([c, c]), z), POINT)
 
 

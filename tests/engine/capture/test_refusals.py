@@ -76,15 +76,6 @@ def toggle_outside(x):
     return OUTSIDE * x
 
 
-def script_branch(x):
-    return _scripted(x)
-
-
-@torch.jit.ignore
-def _unused(x):
-    return x
-
-
 def mutate_in_branch(x):
     y = x * 1
     cond(x.sum() > 0, lambda: y.add_(1), lambda: y)
@@ -180,7 +171,7 @@ REFUSED = {
     "thread": through_a_thread,
     "leak from a region": through_a_list,
     "write in a branch": mutate_in_branch,
-    "branch inside a loop": lambda x: while_loop(lambda c: c.sum() < 9, lambda c: c + 1 if c[0] > 0 else c + 2, x),
+    "branch inside a loop": lambda x: while_loop(lambda c: c.sum() < 9, lambda c: c if c[0] > 0 else -c, x),
     "branch inside a function": lambda x: Straight.apply(x),
     "structure of a carry": lambda x: while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1,), (x[0], x[1])),
     "shape of a carry": lambda x: while_loop(lambda c: c.sum() < 3, lambda c: torch.cat([c, c]), x),
@@ -246,7 +237,7 @@ ALLOWED = {
     "branch on a constant": lambda x: x if OUTSIDE.sum() > 1 else -x,
     "numpy of a constant": lambda x: x * torch.from_numpy((OUTSIDE * 2).numpy()),
     "numpy of a tensor from outside": lambda x: x * torch.from_numpy(OUTSIDE.numpy() * 2),
-    "numpy of a view from outside": lambda x: x * torch.from_numpy(np.asarray(OUTSIDE[1:]).sum(keepdims=True)),
+    "numpy of a view from outside": lambda x: x * torch.tensor(np.asarray(OUTSIDE[1:]).sum()),
     "dlpack of a constant": lambda x: x * torch.from_dlpack(OUTSIDE * 2),
     "deep copy of a tensor from outside": lambda x: x * copy.deepcopy(OUTSIDE),
     "tolist of a constant": lambda x: x * torch.tensor((OUTSIDE * 2).tolist()),

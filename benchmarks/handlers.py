@@ -2,7 +2,8 @@
 
 Run `make bench`, or `python benchmarks/handlers.py --peer .venv-peers/bin/python`. Both libraries run the
 same model code, each in a process of its own; repetitions alternate, so that a change in the machine's speed
-meets both, and the table shows medians. Contract (`--check` makes it the exit code): with validation off
+meets both, and the table shows medians. What counts is processor time, so that other load does not, without
+the garbage collector, as in ``timeit``: its rare full passes fall on whichever call is under way. Contract (`--check` makes it the exit code): with validation off
 ember is at least twice as fast as Pyro, with validation on not slower, the cost grows linearly with the
 number of sites, and `import ember` adds at most 0.3 s to `import torch`.
 """
@@ -10,6 +11,7 @@ number of sites, and `import ember` adds at most 0.3 s to `import torch`.
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import json
 import os
@@ -98,6 +100,8 @@ def work(library: str) -> None:
             built[task, validate] = build(library, task, validate)
             built[task, validate]()
         function, calls = built[task, validate], 0
+        gc.collect()
+        gc.disable()
         start = time.process_time()
         while True:
             function()
@@ -105,6 +109,7 @@ def work(library: str) -> None:
             elapsed = time.process_time() - start
             if elapsed > SECONDS:
                 break
+        gc.enable()
         print(json.dumps(elapsed / calls * 1e6), flush=True)
 
 

@@ -76,20 +76,22 @@ class NativeSampler:
             chain = tree_unflatten(list(tensors[: counts[0]]), carried)
             schedule = tree_unflatten(list(tensors[counts[0] : sum(counts)]), tabulated)
             warming, *inputs = tensors[sum(counts) :]
-            result = chains.run_chunk(
-                lambda z: density.value_and_gradient(z, tuple(inputs)),
-                plan.transition,
-                plan.adaptation,
-                chain,
-                schedule,
-                warming,
-            )
+            with torch.no_grad():
+                result = chains.run_chunk(
+                    lambda z: density.value_and_gradient(z, tuple(inputs)),
+                    plan.transition,
+                    plan.adaptation,
+                    chain,
+                    schedule,
+                    warming,
+                )
             flat, self._structure = tree_flatten(result)
             return flat
 
         started = time.perf_counter()
         examples = [*leaves, *rows, torch.tensor(True), *density.inputs]
-        program = simplify(capture(advance, *examples))
+        # Params and the weights of networks are what they are now: sampling does not learn them.
+        program = simplify(capture(advance, *examples, closed_over="constant"))
         captured = time.perf_counter()
         compiled = compile(program)
         self.seconds = {"capture": captured - started, "compile": time.perf_counter() - captured}

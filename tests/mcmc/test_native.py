@@ -1,0 +1,173 @@
+"""Check that machine code gives the draws of eager execution, and that what has none falls back and says why."""
+
+import threading
+
+import pytest
+import torch
+
+import ember
+import ember.distributions as dist
+from ember import settings
+from ember.engine.policy import ExecutionError
+from ember.engine.statistics import statistics
+from ember.infer import HMC, MCMC, NUTS
+
+Y = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
+SIGMA = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
+
+
+def eight_schools(y, sigma):
+    mu = ember.sample("mu", dist.Normal(0.0, 5.0))
+    tau = ember.sample("tau", dist.HalfCauchy(5.0))
+    with ember.plate("schools", len(y)):
+        theta = ember.sample("theta", dist.Normal(0.0, 1.0))
+        ember.sample("y", dist.Normal(mu + tau * theta, sigma), obs=y)
+
+
+def scaled_by_plate(y, _):
+    """Use subsampling, masks, factors, missing data, deterministics and constrained supports at once."""
+    weights = ember.sample("weights", dist.Dirichlet(torch.ones(3)))
+    rate = ember.sample("rate", dist.Gamma(2.0, 1.0))
+    location = ember.param("location", torch.tensor(0.5))
+    ember.deterministic("first", weights[..., 0])
+    ember.factor("tilt", -0.1 * rate**2)
+    with ember.plate("data", len(y), subsample_size=4):
+        batch = ember.subsample(y, event_dim=0)
+        mean = location + rate * weights[..., 0]
+        with ember.poutine.mask(mask=torch.tensor([True, True, False, True])):
+            ember.sample("y", dist.StudentT(3.0, mean, 1.0), obs=batch)
+        ember.sample(
+            "z", dist.Normal(mean, 1.0), obs=batch, obs_mask=torch.tensor([True, False, True, True])
+        )
+
+
+def linear(y, sigma):
+    covariance = torch.eye(2) + 0.3
+    beta = ember.sample("beta", dist.MultivariateNormal(torch.zeros(2), covariance))
+    scale = ember.sample("scale", dist.LKJCholesky(3, 2.0))
+    ember.sample("y", dist.Normal(beta[0] + beta[1] * sigma + scale.sum(), 2.0).to_event(1), obs=y)
+
+
+def draws_of(model, execution, kernel=NUTS, warmup=20, draws=10, chains=2, **options):
+    ember.clear_param_store()
+    ember.set_rng_seed(3)
+    with settings.context(execution=execution):
+        mcmc = MCMC(
+            kernel(model, **options), draws, warmup_steps=warmup, num_chains=chains, disable_progbar=True
+        )
+        mcmc.run(Y, SIGMA)
+    return mcmc
+
+
+@pytest.mark.parametrize("model", [eight_schools, scaled_by_plate, linear])
+def test_native_draws_are_the_eager_ones(model):
+    eager, native = (draws_of(model, execution, draws=6, warmup=8) for execution in ("eager", "native"))
+    for name, value in eager.get_samples(group_by_chain=True).items():
+        torch.testing.assert_close(native.get_samples(group_by_chain=True)[name], value, rtol=1e-4, atol=1e-5)
+    for name, value in eager.sample_stats.items():
+        torch.testing.assert_close(native.sample_stats[name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options"),
+    [(HMC, {"trajectory_length": 1.0}), (NUTS, {"full_mass": True}), (NUTS, {"adapt_mass_matrix": False})],
+)
+def test_every_form_of_kernel_runs_natively(kernel, options):
+    eager, native = (
+        draws_of(eight_schools, execution, kernel, draws=4, warmup=12, chains=1, **options)
+        for execution in ("eager", "native")
+    )
+    for name, value in eager.get_samples().items():
+        torch.testing.assert_close(native.get_samples()[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_chunks_and_chains_do_not_change_the_draws():
+    together = draws_of(eight_schools, "native", draws=400, chains=3)
+    alone = draws_of(eight_schools, "native", draws=300, chains=1)
+    whole = together.get_samples(group_by_chain=True)["mu"][0, :300]
+    assert torch.equal(alone.get_samples(group_by_chain=True)["mu"][0], whole)
+
+
+def test_new_data_of_equal_shape_compiles_nothing():
+    draws_of(eight_schools, "native")
+    before = statistics.snapshot()["compilations"]
+    with settings.context(execution="native"):
+        mcmc = MCMC(NUTS(eight_schools), 10, warmup_steps=20, num_chains=2, disable_progbar=True)
+        mcmc.run(Y + 5.0, SIGMA * 2.0)
+    assert statistics.snapshot()["compilations"] == before
+    shorter = MCMC(NUTS(eight_schools), 5, warmup_steps=5, disable_progbar=True)
+    shorter.run(Y[:5], SIGMA[:5])
+    assert shorter.get_samples()["theta"].shape == (5, 5)
+
+
+def branching(y, sigma):
+    x = ember.sample("x", dist.Normal(0.0, 1.0))
+    scale = 1.0 if x > 0 else 2.0
+    ember.sample("y", dist.Normal(x, scale * sigma).to_event(1), obs=y)
+
+
+def test_a_branch_on_a_value_falls_back_and_says_where(caplog):
+    with caplog.at_level("WARNING", logger="ember"):
+        mcmc = draws_of(branching, "auto", draws=3, warmup=3)
+    assert mcmc.get_samples()["x"].shape == (6,)
+    assert "runs eagerly" in caplog.text
+    assert "test_native.py" in caplog.text
+    with pytest.raises(ExecutionError, match=r"cannot run as machine code.*test_native\.py"):
+        draws_of(branching, "native", draws=3, warmup=3)
+
+
+def test_threads_sample_at_the_same_time():
+    expected = draws_of(eight_schools, "native", draws=50).get_samples()["mu"]
+    results = {}
+
+    def work(index):
+        # Seeds come from torch's one generator, so the threads share what is drawn from it.
+        with settings.context(execution="native"):
+            mcmc = MCMC(NUTS(eight_schools), 50, warmup_steps=20, num_chains=2, disable_progbar=True)
+            mcmc.run(Y, SIGMA)
+        results[index] = mcmc.get_samples()["mu"]
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 3
+    assert all(value.shape == expected.shape and value.isfinite().all() for value in results.values())
+
+
+def test_interrupting_keeps_what_was_drawn(monkeypatch):
+    from ember.infer.mcmc import run as loop
+
+    calls = 0
+    original = loop.wait
+
+    def interrupted_wait(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        result = original(*args, **kwargs)
+        if calls == 2:
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(loop, "wait", interrupted_wait)
+    monkeypatch.setattr(loop, "_REFRESH", 0.05)
+    ember.set_rng_seed(0)
+    with settings.context(execution="native"):
+        mcmc = MCMC(NUTS(eight_schools), 10_000_000, warmup_steps=50, num_chains=2, disable_progbar=True)
+        with pytest.warns(RuntimeWarning, match="interrupted"):
+            mcmc.run(Y, SIGMA)
+    draws = mcmc.get_samples(group_by_chain=True)["mu"]
+    assert 0 < draws.shape[1] < 10_000_000
+    assert draws.isfinite().all()
+
+
+def test_a_factorisation_that_fails_counts_as_zero_density():
+    def model(y, sigma):
+        x = ember.sample("x", dist.Normal(0.0, 1.0))
+        covariance = torch.stack([torch.stack([x * 0 + 1.0, x]), torch.stack([x, x * 0 + 1.0])])
+        ember.sample("y", dist.MultivariateNormal(torch.zeros(2), covariance), obs=torch.zeros(2))
+
+    mcmc = draws_of(model, "native", draws=200, warmup=100)
+    # Beyond |x| = 1 the matrix is not positive definite.
+    assert mcmc.get_samples()["x"].abs().max() < 1.0

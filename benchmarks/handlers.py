@@ -3,9 +3,11 @@
 Run `make bench`, or `python benchmarks/handlers.py --peer .venv-peers/bin/python`. Both libraries run the
 same model code, each in a process of its own; repetitions alternate, so that a change in the machine's speed
 meets both, and the table shows medians. What counts is processor time, so that other load does not, without
-the garbage collector, as in ``timeit``: its rare full passes fall on whichever call is under way. Contract (`--check` makes it the exit code): with validation off
-ember is at least twice as fast as Pyro, with validation on not slower, the cost grows linearly with the
-number of sites, and `import ember` adds at most 0.3 s to `import torch`.
+the garbage collector, as in ``timeit``: its rare full passes fall on whichever call is under way.
+
+Contract (`--check` makes it the exit code): with validation off ember is at least twice as fast as Pyro, with
+validation on not slower, the cost grows linearly with the number of sites, and `import ember` adds at most
+0.3 s to `import torch`.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from ember.engine.regions import (
     finish,
     flatten_tensors,
     merge_outer,
+    partial_derivatives,
     read_all,
     refuse_hidden_paths,
     region,
@@ -56,9 +57,7 @@ class _Branch:
             region_input(recorder, self.results[index].shape, self.results[index].dtype) for index in live
         ]
         leaves = [leaf for _, leaf in self.frame.leaves.values()]
-        found = torch.autograd.grad(
-            [self.results[index] for index in live], leaves, incoming, allow_unused=True
-        )
+        found = partial_derivatives([self.results[index] for index in live], leaves, incoming)
         self.incoming = dict(zip(live, read_all(recorder, incoming), strict=True))
         for (original, _), gradient in zip(self.frame.leaves.values(), found, strict=True):
             if gradient is not None:

@@ -58,6 +58,8 @@ class Guard(TorchFunctionMode):
 
     def _write(self, func: Any, args: Any, kwargs: Any) -> Any:
         recorder, tensor = self._recorder, args[0]
+        if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+            return func(*args, **kwargs)
         if type(tensor) is not Traced:
             recorder.refuse(f"a tensor from outside has {_WRITES[func]} changed")
         if func == _Tensor.data.__set__:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from ember.engine.copying import map_values
 from ember.engine.program import Node, Program, Value
 from ember.engine.rewriting import Rewriter, rewrite
 
@@ -43,8 +44,6 @@ def _hashable(item: Any) -> Any:
 
 
 def _share_constants(program: Program) -> Program:
-    from ember.engine.copying import map_values
-
     seen: dict[Any, Value] = {}
     merged: dict[Value, Value] = {}
     for value, tensor in program.constants.items():

@@ -142,6 +142,11 @@ def _lookup(name: str) -> _Setting:
     return _settings[name]
 
 
+def check(**kwargs: Any) -> None:
+    """Raise what :func:`set` would raise for these values, and set nothing."""
+    _check(kwargs)
+
+
 def _check(kwargs: dict[str, Any]) -> None:
     for name, value in kwargs.items():
         validator = _lookup(name).validator

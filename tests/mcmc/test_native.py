@@ -1,4 +1,4 @@
-"""Check that machine code gives the draws of eager execution, and that what has none falls back and says why."""
+"""Check that machine code gives the eager draws, and that what has none falls back and says why."""
 
 import threading
 
@@ -36,9 +36,7 @@ def scaled_by_plate(y, _):
         mean = location + rate * weights[..., 0]
         with ember.poutine.mask(mask=torch.tensor([True, True, False, True])):
             ember.sample("y", dist.StudentT(3.0, mean, 1.0), obs=batch)
-        ember.sample(
-            "z", dist.Normal(mean, 1.0), obs=batch, obs_mask=torch.tensor([True, False, True, True])
-        )
+        ember.sample("z", dist.Normal(mean, 1.0), obs=batch, obs_mask=torch.tensor([True, False, True, True]))
 
 
 def linear(y, sigma):
@@ -70,11 +68,17 @@ def test_native_draws_are_the_eager_ones(model):
 
 @pytest.mark.parametrize(
     ("kernel", "options"),
-    [(HMC, {"trajectory_length": 1.0}), (NUTS, {"full_mass": True}), (NUTS, {"adapt_mass_matrix": False})],
+    [
+        (HMC, {"trajectory_length": 1.0}),
+        (NUTS, {"full_mass": True}),
+        (NUTS, {"adapt_mass_matrix": False}),
+        (NUTS, {"metric": "low_rank"}),
+        (NUTS, {"scheme": "stan"}),
+    ],
 )
 def test_every_form_of_kernel_runs_natively(kernel, options):
     eager, native = (
-        draws_of(eight_schools, execution, kernel, draws=4, warmup=12, chains=1, **options)
+        draws_of(eight_schools, execution, kernel, draws=4, warmup=24, chains=1, **options)
         for execution in ("eager", "native")
     )
     for name, value in eager.get_samples().items():

@@ -76,6 +76,11 @@ class LowRank(NamedTuple):
         inner = (self.values - 1.0) * torch.mv(self.vectors.transpose(0, 1), scaled)
         return self.scale * (scaled + torch.mv(self.vectors, inner))
 
+    def matrix(self) -> Tensor:
+        """Return Σ in full, ``[D, D]``."""
+        inner = (self.vectors * (self.values - 1.0)) @ self.vectors.transpose(0, 1)
+        return self.scale.unsqueeze(-1) * (torch.eye(inner.shape[0], dtype=inner.dtype) + inner) * self.scale
+
 
 def diagonal(variance: Tensor) -> Diagonal:
     """Make a diagonal metric from positive variances, shape ``[D]``."""

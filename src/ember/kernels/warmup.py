@@ -35,6 +35,10 @@ class DrawsAndGradients(NamedTuple):
 Estimator: TypeAlias = Moments | DrawsAndGradients | History
 
 
+MetricName: TypeAlias = Literal["diagonal", "dense", "low_rank"]
+SchemeName: TypeAlias = Literal["fisher", "stan"]
+
+
 @dataclass(frozen=True)
 class Adaptation:
     """Choose what warmup adapts, and how; fixed for a run.
@@ -51,8 +55,8 @@ class Adaptation:
     :raises ValueError: for values that do not fit together.
     """
 
-    metric: Literal["diagonal", "dense", "low_rank"] = "diagonal"
-    scheme: Literal["fisher", "stan"] = "fisher"
+    metric: MetricName = "diagonal"
+    scheme: SchemeName = "fisher"
     target_acceptance: float = 0.8
     adapt_step_size: bool = True
     adapt_metric: bool = True

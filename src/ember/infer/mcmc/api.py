@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ember import settings
 from ember.errors import message
 from ember.infer.mcmc import export
 from ember.infer.mcmc.hmc import HMC
@@ -44,6 +45,7 @@ class MCMC:
     :param save_params: names of the sites whose draws are offered; by default all.
     :param max_seconds: end the run after that time, but not before warmup and a first draw; then there are
         fewer draws than ``num_samples``.
+    :param execution: ``"auto"``, ``"native"`` or ``"eager"``, in place of the setting of that name.
     :raises ValueError: for numbers of draws or chains out of range.
     """
 
@@ -62,6 +64,7 @@ class MCMC:
         save_params: Sequence[str] | None = None,
         *,
         max_seconds: float | None = None,
+        execution: str | None = None,
     ) -> None:
         warmup_steps = num_samples if warmup_steps is None else warmup_steps
         for name, value, least in (
@@ -96,6 +99,8 @@ class MCMC:
         self.save_params = None if save_params is None else list(save_params)
         self.density: Any = None
         self.max_seconds = max_seconds
+        self.execution = {} if execution is None else {"execution": execution}
+        settings.check(**self.execution)
         self.ending: Ending = "complete"
         self._arguments: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
         self._positions: Tensor | None = None  # [chains, draws, D]
@@ -118,7 +123,8 @@ class MCMC:
         self._arguments = (args, kwargs)
         seed = draw_seed()
         started = time.perf_counter()
-        sampler, after_draw = self._set_up(args, kwargs, seed)
+        with settings.context(**self.execution):
+            sampler, after_draw = self._set_up(args, kwargs, seed)
         prepared = time.perf_counter()
         stores = [MemoryStore(self.num_samples) for _ in range(self.num_chains)]
         chains, self.ending = run(

@@ -22,8 +22,8 @@ from ember.infer.mcmc.preparation import coordinates, draw_seed, first_positions
 from ember.infer.mcmc.sampler import HamiltonianSampler, Plan
 from ember.kernels import hmc as hmc_kernel
 from ember.kernels.chain import ChainState, Transition
-from ember.kernels.metric import Diagonal
-from ember.kernels.warmup import Adaptation
+from ember.kernels.metric import Diagonal, LowRank
+from ember.kernels.warmup import Adaptation, MetricName, SchemeName
 from ember.model.density import Density
 from ember.model.initialisation import InitStrategy
 
@@ -52,6 +52,10 @@ class HMC(MCMCKernel):
         space.
     :param min_stepsize: the step size never falls below.
     :param max_stepsize: accepted for programs that give it; without effect.
+    :param metric: form of the inverse mass matrix: ``"diagonal"``, ``"dense"`` or ``"low_rank"`` (a few
+        directions beside a diagonal); by default as ``full_mass`` says.
+    :param scheme: how warmup estimates it: ``"fisher"`` from draws and gradients in overlapping windows,
+        from the first draws on, or ``"stan"`` from draws in windows that double.
     :raises ValueError: for options out of range.
     """
 
@@ -75,6 +79,8 @@ class HMC(MCMCKernel):
         *,
         min_stepsize: float = 1e-10,
         max_stepsize: float = 1e10,
+        metric: MetricName | None = None,
+        scheme: SchemeName = "fisher",
     ) -> None:
         if (model is None) == (potential_fn is None):
             raise ValueError(
@@ -103,6 +109,13 @@ class HMC(MCMCKernel):
         self._first_step_size = float(step_size)
         self._adapt = (adapt_step_size, adapt_mass_matrix)
         self._full_mass = full_mass
+        _require(
+            metric is None or not full_mass or metric == "dense", "metric", "none beside full_mass", metric
+        )
+        self._metric: MetricName = metric or ("dense" if full_mass else "diagonal")
+        self._scheme = scheme
+        # Says at once what does not fit together.
+        Adaptation(metric=self._metric, scheme=scheme, adapt_metric=adapt_mass_matrix)
         self._target = target_accept_prob
         self._min_step_size = min_stepsize
         self._chain: ChainState | None = None
@@ -174,7 +187,8 @@ class HMC(MCMCKernel):
         if not isinstance(full, bool):
             blocks = tuple(coordinates(density, names) for names in full)
         return Adaptation(
-            metric="dense" if full else "diagonal",
+            metric=self._metric,
+            scheme=self._scheme,
             target_acceptance=self._target,
             adapt_step_size=adapt_step_size,
             adapt_metric=adapt_metric,
@@ -204,7 +218,10 @@ class HMC(MCMCKernel):
         if self._chain is None or self.density is None:
             return {}
         metric: Any = self._chain.metric
-        value = metric.variance if isinstance(metric, Diagonal) else metric.covariance
+        if isinstance(metric, LowRank):
+            value = metric.matrix()
+        else:
+            value = metric.variance if isinstance(metric, Diagonal) else metric.covariance
         return {tuple(self.density.layout.blocks): value}
 
     # -- the stateful form: setup and sample ---------------------------------------------------------------

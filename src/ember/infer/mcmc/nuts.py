@@ -12,6 +12,7 @@ from torch import Tensor
 from ember.infer.mcmc.hmc import HMC
 from ember.kernels import nuts as nuts_kernel
 from ember.kernels.chain import Transition
+from ember.kernels.warmup import MetricName, SchemeName
 from ember.model.initialisation import InitStrategy
 
 
@@ -44,6 +45,9 @@ class NUTS(HMC):
         target_accept_prob: float = 0.8,
         max_tree_depth: int = 10,
         init_strategy: InitStrategy | None = None,
+        *,
+        metric: MetricName | None = None,
+        scheme: SchemeName = "fisher",
     ) -> None:
         super().__init__(
             model,
@@ -59,6 +63,8 @@ class NUTS(HMC):
             ignore_jit_warnings=ignore_jit_warnings,
             target_accept_prob=target_accept_prob,
             init_strategy=init_strategy,
+            metric=metric,
+            scheme=scheme,
         )
         if max_tree_depth < 1:
             raise ValueError(f"max_tree_depth must be at least 1, got {max_tree_depth}")

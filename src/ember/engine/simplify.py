@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ember.engine.constants import fold_constants
 from ember.engine.dead_code import eliminate_dead_code
+from ember.engine.invariants import hoist_invariants
 from ember.engine.program import Program
 from ember.engine.sharing import share_common_subexpressions
 from ember.engine.trivia import remove_trivial_operations
@@ -20,6 +21,8 @@ def simplify(program: Program) -> Program:
         remove_trivial_operations,
         share_common_subexpressions,
         remove_trivial_operations,
+        hoist_invariants,
+        share_common_subexpressions,
         eliminate_dead_code,
     ):
         program = step(program)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ember.engine.capture import capture
-from ember.engine.control import cond, scan
+from ember.engine.control import cond, scan, while_loop
 from ember.engine.interpret import interpret
 from ember.engine.listing import format_program, program_hash
 from ember.engine.simplify import simplify
@@ -145,3 +145,69 @@ def test_listing():
     assert "= 1, 1, 1" in text
     assert "test_simplify.py:" in text
     assert text.splitlines()[-1].startswith("return %")
+
+
+def test_what_stays_the_same_is_computed_once():
+    def fn(x, data):
+        def body(c):
+            return c[0] + 1, c[1] + (data.log() * c[1]).sum() * x.exp().sum(), c[2]
+
+        return while_loop(lambda c: c[0] < x.sum().abs() + 3, body, (0, 1.0, x.sin()))
+
+    data = torch.linspace(1, 2, 50)
+    program = simplify(capture(fn, X, data))
+    (node,) = [node for node in program.nodes if node.op == "while_loop"]
+    inside = {each.op.split(".")[1] for region in node.regions for each in region.nodes}
+    assert inside == {"add", "mul", "sum", "lt"}
+    assert {"log", "exp", "sum", "abs"} <= {
+        each.op.split(".")[-2] for each in program.nodes if not each.regions
+    }
+    assert len(node.args[0]) == 2
+    for one, other in zip(interpret(program, X, data), fn(X, data), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_invariants_leave_nested_loops():
+    def fn(x):
+        def outer(c, y):
+            inner, _ = scan(lambda d, z: (d * z.sin() + x.exp().sum() + y.cos(), None), c, x)
+            return inner, inner
+
+        return scan(outer, x[0], x)
+
+    program = simplify(capture(fn, X))
+    (node,) = [node for node in program.nodes if node.op == "scan"]
+    (inner,) = [node for node in node.regions[0].nodes if node.op == "scan"]
+    assert "aten.exp.default" in {each.op for each in program.nodes}
+    assert "aten.cos.default" in {each.op for each in node.regions[0].nodes}
+    assert {each.op for each in inner.regions[0].nodes} <= {
+        "aten.sin.default",
+        "aten.mul.Tensor",
+        "aten.add.Tensor",
+    }
+    torch.testing.assert_close(interpret(program, X), fn(X))
+
+
+def test_cheap_operations_on_large_tensors_stay_in_the_loop():
+    def fn(x):
+        return scan(lambda c, _: (c + ((x - 1.5) * c).sum(), None), x[0], length=3)[0]
+
+    x = torch.linspace(0, 1, 1000)
+    program = simplify(capture(fn, x))
+    (node,) = [node for node in program.nodes if node.op == "scan"]
+    assert "aten.sub.Tensor" in {each.op for each in node.regions[0].nodes}
+    torch.testing.assert_close(interpret(program, x)[0], fn(x))
+
+
+def test_carries_without_consequence_go():
+    def fn(x):
+        def body(c):
+            count, wanted, unwanted, its_source = c
+            return count + 1, wanted * 1.5, unwanted + its_source, its_source * 2
+
+        return while_loop(lambda c: c[0] < 3, body, (0, x, x, x.sin()))[1]
+
+    program = simplify(capture(fn, X))
+    (node,) = [node for node in program.nodes if node.op == "while_loop"]
+    assert len(node.args[0]) == 2
+    torch.testing.assert_close(interpret(program, X)[0], fn(X))

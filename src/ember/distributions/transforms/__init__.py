@@ -7,6 +7,7 @@ from torch.distributions.transforms import *  # noqa: F403
 from torch.distributions.transforms import SoftplusTransform
 from torch.distributions.transforms import __all__ as _torch_names
 
+from .autoregressive import AffineAutoregressive, ComposeTransformModule, TransformModule, iterated
 from .elementwise import (
     AffineTransform,
     ELUTransform,
@@ -32,8 +33,10 @@ __all__ = [
         for name in _torch_names
         if name not in ("AffineTransform", "CorrCholeskyTransform", "SoftplusTransform", "StackTransform")
     ),
+    "AffineAutoregressive",
     "AffineTransform",
     "CholeskyTransform",
+    "ComposeTransformModule",
     "CorrCholeskyTransform",
     "CorrMatrixCholeskyTransform",
     "DiscreteCosineTransform",
@@ -50,8 +53,10 @@ __all__ = [
     "SoftplusLowerCholeskyTransform",
     "SoftplusTransform",
     "StackTransform",
+    "TransformModule",
     "UnitLowerCholeskyTransform",
     "VectorToLowerCholeskyTransform",
     "biject_to",
+    "iterated",
     "transform_to",
 ]

@@ -8,8 +8,16 @@ from ember.guides.continuous import (
     AutoMultivariateNormal,
 )
 from ember.guides.delta import AutoDelta
+from ember.guides.entropy import mean_field_entropy
+from ember.guides.flow import AutoIAFNormal, AutoNormalizingFlow
 from ember.guides.laplace import AutoLaplaceApproximation
+from ember.guides.messenger import AutoMessenger
 from ember.guides.normal import AutoNormal
+from ember.guides.normal_messenger import (
+    AutoHierarchicalNormalMessenger,
+    AutoNormalMessenger,
+    AutoRegressiveMessenger,
+)
 from ember.guides.parts import AutoCallable, AutoGuideList
 from ember.model.initialisation import (
     InitMessenger,
@@ -29,10 +37,16 @@ __all__ = [
     "AutoDiagonalNormal",
     "AutoGuide",
     "AutoGuideList",
+    "AutoHierarchicalNormalMessenger",
+    "AutoIAFNormal",
     "AutoLaplaceApproximation",
     "AutoLowRankMultivariateNormal",
+    "AutoMessenger",
     "AutoMultivariateNormal",
     "AutoNormal",
+    "AutoNormalMessenger",
+    "AutoNormalizingFlow",
+    "AutoRegressiveMessenger",
     "InitMessenger",
     "init_to_feasible",
     "init_to_generated",
@@ -41,4 +55,5 @@ __all__ = [
     "init_to_sample",
     "init_to_uniform",
     "init_to_value",
+    "mean_field_entropy",
 ]

@@ -1,5 +1,5 @@
 """Offer operations that programs use beside the language."""
 
-from ember.ops import jit
+from ember.ops import contract, indexing, jit, packed
 
-__all__ = ["jit"]
+__all__ = ["contract", "indexing", "jit", "packed"]

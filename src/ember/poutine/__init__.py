@@ -5,6 +5,8 @@ from ember.poutine import runtime
 from ember.poutine.block_messenger import BlockMessenger
 from ember.poutine.broadcast_messenger import BroadcastMessenger
 from ember.poutine.condition_messenger import ConditionMessenger, DoMessenger, UnconditionMessenger
+from ember.poutine.enum_messenger import EnumMessenger
+from ember.poutine.enumeration_config import config_enumerate
 from ember.poutine.equalize_messenger import EqualizeMessenger
 from ember.poutine.escape_messenger import EscapeMessenger, queue
 from ember.poutine.markov_messenger import markov
@@ -22,6 +24,7 @@ block = handler(BlockMessenger, "block")
 broadcast = handler(BroadcastMessenger, "broadcast")
 condition = handler(ConditionMessenger, "condition")
 do = handler(DoMessenger, "do")
+enum = handler(EnumMessenger, "enum")
 equalize = handler(EqualizeMessenger, "equalize")
 escape = handler(EscapeMessenger, "escape")
 infer_config = handler(InferConfigMessenger, "infer_config")
@@ -53,8 +56,10 @@ __all__ = [
     "block",
     "broadcast",
     "condition",
+    "config_enumerate",
     "do",
     "enable_validation",
+    "enum",
     "equalize",
     "escape",
     "get_mask",

@@ -9,6 +9,8 @@ from ember.poutine.messenger import Messenger
 from ember.poutine.runtime import Message
 from ember.poutine.trace_struct import Trace
 
+_MARKOV = ("_markov_scope", "_markov_depth")
+
 
 class ReplayMessenger(Messenger):
     """Give latent sites the values that ``trace`` has under their names; leave observed sites alone.
@@ -45,7 +47,10 @@ class ReplayMessenger(Messenger):
             )
         msg["done"] = True
         msg["value"] = site["value"]
-        msg["infer"] = dict(site["infer"])  # each site owns its dict
+        # Each site owns its dict; which markov contexts it is in, this program says and not the recorded one.
+        here = {key: msg["infer"][key] for key in _MARKOV if key in msg["infer"]}
+        recorded = {key: value for key, value in site["infer"].items() if key not in _MARKOV}
+        msg["infer"] = {**recorded, **here}
 
     def _pyro_param(self, msg: Message) -> None:
         if self.params is None or msg["name"] not in self.params:

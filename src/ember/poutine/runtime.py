@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar
 
 from ember.errors import message
+from ember.poutine.enum_allocator import ENUM_ALLOCATOR as _ENUM_ALLOCATOR  # noqa: F401  # third parties'
 
 if TYPE_CHECKING:
     from ember.poutine.messenger import Messenger

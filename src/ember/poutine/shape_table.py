@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -18,7 +18,8 @@ class _Row(NamedTuple):
 def format_shapes(nodes: dict[str, Any], title: str = "Trace Shapes:", last_site: str | None = None) -> str:
     """Return a table with a row for each param, distribution, value and log probability.
 
-    Batch and event shapes stand on the two sides of a bar: ``name dist 10 3 | 2``.
+    Batch and event shapes stand on the two sides of a bar: ``name dist 10 3 | 2``. Sizes of enumeration dims
+    carry a star: ``value 3* 10``.
 
     :param last_site: name of the last site to print; by default all are.
     """
@@ -40,17 +41,22 @@ def _sample_rows(name: str, site: Any) -> list[_Row]:
     batch_shape = getattr(site["fn"], "batch_shape", ())
     value_shape = getattr(site["value"], "shape", ())
     split = max(0, len(value_shape) - len(event_shape))
+    marked = site["infer"].get("_dim_to_id", ())
     rows = [
-        _Row(f"{name} dist", _sizes(batch_shape), _sizes(event_shape)),
-        _Row("value", _sizes(value_shape[:split]), _sizes(value_shape[split:])),
+        _Row(f"{name} dist", _sizes(batch_shape, marked), _sizes(event_shape)),
+        _Row("value", _sizes(value_shape[:split], marked), _sizes(value_shape[split:])),
     ]
     if "log_prob" in site:
-        rows.append(_Row("log_prob", _sizes(site["log_prob"].shape), []))
+        rows.append(_Row("log_prob", _sizes(site["log_prob"].shape, marked), []))
     return rows
 
 
-def _sizes(shape: Sequence[int]) -> list[str]:
-    return [str(size) for size in shape]
+def _sizes(shape: Sequence[int], marked: Container[int] = ()) -> list[str]:
+    """Return the sizes as text, with a star after those at marked dims unless they are 1."""
+    ndim = len(shape)
+    return [
+        f"{size}*" if size > 1 and axis - ndim in marked else str(size) for axis, size in enumerate(shape)
+    ]
 
 
 def _align(rows: list[_Row]) -> str:

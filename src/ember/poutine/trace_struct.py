@@ -11,6 +11,7 @@ import torch
 from ember import settings
 from ember.distributions.shapes import sum_scalars
 from ember.errors import describe_place, message
+from ember.poutine.packing import pack_site, symbolize
 from ember.poutine.runtime import Message
 from ember.poutine.shape_table import format_shapes
 from ember.poutine.site_density import call_density, score_site, store_log_prob
@@ -196,9 +197,19 @@ class Trace:
                 site["score_parts"] = parts.scale_and_mask(site["scale"], site["mask"])
                 store_log_prob(name, site, site["score_parts"].log_prob, validate)
 
+    def symbolize_dims(self, plate_to_symbol: dict[str, str] | None = None) -> None:
+        """Set ``infer["_dim_to_symbol"]`` of the sample sites: symbols for plates and enumerated sites."""
+        symbolize(self.nodes, plate_to_symbol)
+
     def pack_tensors(self, plate_to_symbol: dict[str, str] | None = None) -> None:
-        """Refuse: packing belongs to enumeration."""
-        raise ValueError("Trace.pack_tensors needs enumeration, which this version of ember does not have")
+        """Set ``packed`` of the sample sites: log probabilities without dims of size 1, others symbolized.
+
+        :raises ValueError: naming the site, for a dim that is neither a plate's nor an enumerated site's.
+        """
+        self.symbolize_dims(plate_to_symbol)
+        for site in self.nodes.values():
+            if site["type"] == "sample":
+                pack_site(site)
 
     # -- kinds of sites ------------------------------------------------------------------------------------
 

@@ -1,0 +1,62 @@
+"""Draw values of eliminated variables, or take the most probable ones, by going back over the elimination."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ember.poutine.elimination import Step
+from ember.poutine.enum_messenger import support_values
+from ember.poutine.factors import Dim, Factor, align
+
+
+def draw_backward(steps: Sequence[Step], temperature: int) -> dict[int, Factor]:
+    """Return an index for each variable, as a tensor over its plates.
+
+    :param steps: of an elimination, by sums for temperature 1 and by maxima for temperature 0.
+    :param temperature: 1 for a joint draw, 0 for the most probable values.
+    """
+    drawn: dict[int, Factor] = {}
+    for step in reversed(steps):
+        dims, tensor = _given(step, drawn)
+        plates = [dim for dim in dims if dim not in step.dropped]
+        tensor = align(Factor(dims, tensor, frozenset()), [*plates, *step.dropped])
+        sizes = tensor.shape[len(plates) :]
+        flat = tensor.reshape((*tensor.shape[: len(plates)], -1))
+        if temperature:
+            flat = flat - torch.empty_like(flat).exponential_().log()  # Gumbel noise: the maximum is a draw
+        index = flat.argmax(-1)
+        for variable, size in zip(reversed(step.dropped), reversed(sizes), strict=True):
+            drawn[variable] = Factor(tuple(plates), index % size, frozenset())
+            index = index // size
+    return drawn
+
+
+def _given(step: Step, drawn: Mapping[int, Factor]) -> tuple[tuple[Dim, ...], Tensor]:
+    """Fix the variables of a step that have values already."""
+    dims, tensor = step.dims, step.tensor
+    for variable in [dim for dim in dims if isinstance(dim, int) and dim not in step.dropped]:
+        axis = dims.index(variable)
+        dims = dims[:axis] + dims[axis + 1 :]
+        tensor = tensor.movedim(axis, -1)
+        index = align(drawn[variable], dims).expand(tensor.shape[:-1])
+        tensor = tensor.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+    return dims, tensor
+
+
+def values_of(site: Any, index: Factor) -> Tensor:
+    """Return a site's values at drawn indices, with the batch shape that its plates give."""
+    frames = {
+        frame.name: frame.dim
+        for frame in site["cond_indep_stack"]
+        if frame.dim is not None and frame.name in index.dims
+    }
+    order = sorted(index.dims, key=lambda name: frames[str(name)])
+    aligned = align(index, order)
+    shape = [1] * max((-dim for dim in frames.values()), default=0)
+    for name, size in zip(order, aligned.shape, strict=True):
+        shape[frames[str(name)]] = size
+    return support_values(site["fn"])[aligned.reshape(shape)]

@@ -1,10 +1,9 @@
 """Offer inference: what users call to get posteriors; re-exports only."""
 
-from ember.infer.elbo import ELBO
-from ember.infer.elbo_graph import TraceGraph_ELBO
 from ember.infer.discrete import infer_discrete
 from ember.infer.elbo import ELBO
 from ember.infer.elbo_enum import TraceEnum_ELBO
+from ember.infer.elbo_graph import TraceGraph_ELBO
 from ember.infer.elbo_mean_field import TraceMeanField_ELBO
 from ember.infer.elbo_mmd import Trace_MMD
 from ember.infer.elbo_renyi import RenyiELBO

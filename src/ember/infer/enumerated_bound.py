@@ -1,0 +1,169 @@
+"""Compute the evidence lower bound of traces whose discrete sites are enumerated."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ember.distributions.scaling import is_identically_zero
+from ember.poutine.elimination import Step, eliminate, sum_out
+from ember.poutine.factors import (
+    Factor,
+    Variable,
+    align,
+    factor_of,
+    joined_dims,
+    log_sum_exp,
+    pack,
+    variable_of,
+)
+from ember.poutine.trace_struct import Trace
+
+
+class Cost(NamedTuple):
+    """A term of log p − log q, scaled; ``order`` is the guide site's place, infinite for the model's."""
+
+    factor: Factor
+    order: float
+
+
+def sample_sites(trace: Trace) -> list[Any]:
+    """Return the records of the sample sites that count."""
+    return [
+        site
+        for site in trace.nodes.values()
+        if site["type"] == "sample" and site["mask"] is not False and not site["infer"].get("_deterministic")
+    ]
+
+
+def variables_of(trace: Trace) -> dict[int, Variable]:
+    """Return the enumerated sites of a trace by id."""
+    found = [variable_of(site) for site in trace.nodes.values() if site["type"] == "sample"]
+    return {variable.id: variable for variable in found if variable is not None}
+
+
+def model_factors(trace: Trace) -> list[Factor]:
+    """Return a factor for each site that counts; the trace has its log probabilities."""
+    return [factor_of(site, site["unscaled_log_prob"]) for site in sample_sites(trace)]
+
+
+def eliminated(
+    model_trace: Trace, guide_variables: dict[int, Variable], probes: list[Factor] | None = None
+) -> tuple[list[Factor], list[Step]]:
+    """Sum the model's own enumerated sites out of its density; returns what is left and the steps."""
+    own = {v: each for v, each in variables_of(model_trace).items() if v not in guide_variables}
+    kept = {v: each.plates for v, each in guide_variables.items()}
+    return eliminate([*model_factors(model_trace), *(probes or [])], own, kept)
+
+
+def enumerated_bound(model_trace: Trace, guide_trace: Trace) -> tuple[Any, Any]:
+    """Return the bound and a surrogate with its gradient; both scalars.
+
+    Each term of log p − log q is averaged exactly over the guide's enumerated sites that it depends on.
+    Sampled sites without reparameterisation get score-function terms, averaged in the same way.
+    """
+    variables = variables_of(guide_trace)
+    left, _ = eliminated(model_trace, variables)
+    costs = [Cost(_scaled(factor), math.inf) for factor in left]
+    direct = list(costs)
+    proposals: dict[int, Factor] = {}
+    scores: list[tuple[Factor, int]] = []
+    weight: Any = 1.0
+    for order, site in enumerate(sample_sites(guide_trace)):
+        plain = {**site, "scale": 1.0}
+        cost = Cost(_negated(pack(plain, site["log_prob"])), order)
+        costs.append(cost)
+        parts = site["score_parts"]
+        variable = variable_of(site)
+        if variable is not None:
+            proposals[variable.id] = pack(plain, site["unscaled_log_prob"])
+            direct.append(cost)
+        elif site["infer"].get("enumerate") == "sequential" and not site["is_observed"]:
+            weight = weight * site["unscaled_log_prob"].sum().exp()
+            direct.append(cost)
+        else:
+            if not is_identically_zero(parts.score_function):
+                scores.append((pack(plain, parts.score_function), order))
+            if not is_identically_zero(parts.entropy_term):
+                direct.append(Cost(_negated(pack(plain, parts.entropy_term)), order))
+    average = _Average(proposals)
+    bound = sum((average(cost.factor) for cost in costs), start=torch.zeros(()))
+    if not scores:
+        return _weighted(bound, bound, weight)
+    surrogate = sum((average(cost.factor) for cost in direct), start=torch.zeros(()))
+    for score, order in scores:
+        for cost in costs:
+            if cost.order >= order:
+                surrogate = surrogate + average(cost.factor, score)
+    return _weighted(bound, surrogate, weight)
+
+
+def _weighted(bound: Any, surrogate: Any, weight: Any) -> tuple[Any, Any]:
+    """Multiply by the probability of the values that are enumerated sequentially."""
+    if not isinstance(weight, Tensor):
+        return bound, surrogate
+    return bound * weight, weight * (bound.detach() + surrogate - surrogate.detach())
+
+
+class _Average:
+    """Average terms over the guide's enumerated sites.
+
+    :param proposals: the guide's factor of each enumerated site, by id.
+    """
+
+    def __init__(self, proposals: dict[int, Factor]) -> None:
+        self._proposals = proposals
+        self._marginals: dict[frozenset[int], Factor] = {}
+
+    def __call__(self, cost: Factor, score: Factor | None = None) -> Tensor:
+        """Return the average of a cost, summed over plates; times a score, with the cost held fixed."""
+        terms = [cost] if score is None else [cost, score]
+        variables = frozenset().union(*(term.variables for term in terms))
+        if not variables and score is None:
+            return cost.tensor.sum()
+        marginal = self._marginal(variables) if variables else None
+        dims = joined_dims([*terms, marginal] if marginal is not None else terms)
+        value = align(cost, dims)
+        if marginal is not None:
+            weight = align(marginal, dims).exp()
+            # Where the guide never goes, nothing is counted, be it infinite.
+            value = torch.where(weight == 0, 0.0, value) * weight
+        if score is not None:
+            value = value.detach() * align(score, dims)
+        return value.sum()
+
+    def _marginal(self, variables: frozenset[int]) -> Factor:
+        """Return the log probability of some variables in the guide, with its other variables summed out."""
+        known = self._marginals.get(variables)
+        if known is None:
+            needed: dict[int, None] = {}
+            waiting = sorted(variables)
+            while waiting:
+                variable = waiting.pop()
+                if variable not in needed:
+                    needed[variable] = None
+                    waiting.extend(self._proposals[variable].variables)
+            others = [v for v in needed if v not in variables]
+            factors = [self._proposals[v] for v in needed]
+            ones = {v: Variable(v, "", frozenset()) for v in needed}
+            if others:
+                known = sum_out(factors, others, ones, log_sum_exp, [])
+            else:
+                dims = joined_dims(factors)
+                joint = sum((align(each, dims) for each in factors), start=torch.zeros(()))
+                known = Factor(dims, joint, frozenset())
+            self._marginals[variables] = known
+        return known
+
+
+def _scaled(factor: Factor) -> Factor:
+    if isinstance(factor.scale, (int, float)) and factor.scale == 1:
+        return factor
+    return factor._replace(tensor=factor.tensor * factor.scale, scale=1.0)
+
+
+def _negated(factor: Factor) -> Factor:
+    return factor._replace(tensor=-factor.tensor)

@@ -13,13 +13,16 @@ from ember.model.initialisation import InitStrategy
 from ember.model.inspection import Site, SiteTable, inspect_model
 
 
-def continuous_latents(table: SiteTable) -> list[Site]:
-    """Return the latent sites.
+def split_latents(table: SiteTable) -> tuple[list[Site], list[Site]]:
+    """Return the continuous latent sites, and the discrete ones that can be summed out.
 
-    :raises ValueError: if there is none, or if one is discrete or has no support.
+    :raises ValueError: if there is no continuous one, or a discrete one of infinite or unknown support.
     """
     latents = table.of_kind("latent")
-    _refuse_discrete([site for site in latents if site.is_discrete or site.support is None])
+    discrete = [site for site in latents if site.is_discrete or site.support is None]
+    _refuse_discrete([site for site in discrete if not getattr(site.fn, "has_enumerate_support", False)])
+    if len(discrete) == len(latents):
+        _refuse_discrete(discrete)
     if not latents:
         raise ValueError(
             message(
@@ -28,7 +31,7 @@ def continuous_latents(table: SiteTable) -> list[Site]:
                 actual=", ".join(f"{site.name} ({site.kind})" for site in table.values()) or "no sites",
             )
         )
-    return latents
+    return [site for site in latents if site not in discrete], discrete
 
 
 def inspect_in_any_precision(
@@ -65,7 +68,7 @@ def _refuse_discrete(sites: list[Site]) -> None:
             f"discrete latent sites cannot be sampled by gradients: {listed}",
             site=sites[0].name,
             plates=sites[0].plates,
-            expected="continuous latent sites with a support",
+            expected="a continuous latent site, and discrete ones only of finite support, to be summed out",
             actual=f"no density with a gradient at {names}",
             fix="sum them out by hand (e.g. MixtureSameFamily, or logsumexp in a factor), or observe them",
             where=sites[0].where,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from ember.model.checks import continuous_latents, inspect_in_any_precision
+from ember.model.checks import inspect_in_any_precision, split_latents
+from ember.model.enumeration import EnumeratedScoreMessenger, EnumerationPlan
 from ember.model.evaluation import double_precision, to_double
 from ember.model.initialisation import InitStrategy
 from ember.model.inspection import Site, SiteTable
@@ -24,14 +25,16 @@ from ember.model.substitution import (
 from ember.model.support_search import find_supports
 from ember.poutine.messenger import Messenger
 
+Handler = TypeVar("Handler", bound=SubstituteMessenger)
+
 
 class Density:
     """The log density of a model given its arguments, over the latent sites in unconstrained space.
 
     It counts what a trace counts: every sample site under its plates, scales and masks, and factors; plus
-    log|det J| of the maps onto the supports. Minibatches of subsampling plates are drawn once and kept;
-    params are constants. Everything is computed in float64. Evaluations read no values in Python, unless the
-    model does.
+    log|det J| of the maps onto the supports. Discrete latent sites of finite support are summed out (see
+    :mod:`ember.model.enumeration`). Minibatches of subsampling plates are drawn once and kept; params are
+    constants. Everything is computed in float64. Evaluations read no values in Python, unless the model does.
 
     :param model: callable with sample statements.
     :param args: its positional arguments.
@@ -41,8 +44,8 @@ class Density:
     :param init_strategy: values for the first execution, site record → value.
     :param seed: of the random numbers of the first execution; by default torch's generator gives them.
     :param validate: keep validation on in evaluations.
-    :raises ValueError: for a discrete latent site, a model without latent sites, or a support without
-        bijection.
+    :raises ValueError: for a discrete latent site of infinite support, a model without continuous
+        ones, or a support without bijection.
     """
 
     def __init__(
@@ -59,12 +62,15 @@ class Density:
         self.model = model
         self.validate = validate
         self.sites: SiteTable = inspect_in_any_precision(model, args, dict(kwargs or {}), init_strategy, seed)
-        latents = continuous_latents(self.sites)
+        latents, discrete = split_latents(self.sites)
+        self.enumeration = EnumerationPlan(self.sites, [site.name for site in discrete]) if discrete else None
         leaves, self._structure = tree_flatten((args, dict(kwargs or {})))
         self._leaves = [to_double(leaf) for leaf in leaves]
         self._doubled = tree_unflatten(self._leaves, self._structure)
         self._positions = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         self.minibatches = {site.name: site.value for site in self.sites.of_kind("subsample")}
+        # Values of discrete sites for executions that want one of them: the first execution's.
+        self._fixed = {**self.minibatches, **{site.name: to_double(site.value) for site in discrete}}
         self._promote = False
         self.layout = self._lay_out(latents, dict(transforms or {}))
 
@@ -82,9 +88,11 @@ class Density:
 
     def log_density(self, z: Tensor, inputs: tuple[Tensor, ...] | None = None) -> Tensor:
         """Return the log density at ``z``, float64 ``[size]``, with ``inputs`` as the tensor arguments."""
-        handler = ScoreMessenger(self.layout.blocks, self.layout.split(z), self.minibatches)
-        self._run(handler, inputs)
-        return handler.total()
+        blocks, values = self.layout.blocks, self.layout.split(z)
+        if self.enumeration is None:
+            return self._run(ScoreMessenger(blocks, values, self.minibatches), inputs).total()
+        summing = EnumeratedScoreMessenger(blocks, values, self.minibatches)
+        return self._run(summing, inputs, self.enumeration).total()
 
     def value_and_gradient(
         self, z: Tensor, inputs: tuple[Tensor, ...] | None = None
@@ -111,17 +119,22 @@ class Density:
 
     def record(self, z: Tensor) -> list[tuple[str, Any, Any, float]]:
         """Return (name, distribution, value, log density) of each site that counts, in order."""
-        handler = RecordMessenger(self.layout.blocks, self.layout.split(z), self.minibatches)
+        handler = RecordMessenger(self.layout.blocks, self.layout.split(z), self._fixed)
         with torch.no_grad():
             self._run(handler, None)
         return handler.records
 
-    def _run(self, handler: SubstituteMessenger, inputs: tuple[Tensor, ...] | None) -> None:
+    def _run(
+        self, handler: Handler, inputs: tuple[Tensor, ...] | None, plan: EnumerationPlan | None = None
+    ) -> Handler:
+        """Execute the model under a handler, with its discrete sites enumerated if there is a plan."""
         args, kwargs = self._arguments(inputs)
+        model = self.model if plan is None else plan.enumerated(self.model)
         with double_precision(self._promote, self.validate):
             with handler:
-                self.model(*args, **kwargs)
+                model(*args, **kwargs)
             handler.finish()
+        return handler
 
     def _arguments(self, inputs: tuple[Tensor, ...] | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if inputs is None:
@@ -144,22 +157,27 @@ class Density:
         return self.layout.cast(values)
 
     def deterministics(self, z: Tensor, chunk: int = 1024) -> dict[str, Tensor]:
-        """Compute the deterministic sites at vectors ``[..., size]``: values by site, ``[..., *shape]``."""
+        """Compute the deterministic sites at vectors ``[..., size]``: values by site, ``[..., *shape]``.
+
+        Those that depend on discrete sites are left out: they have one value for each of the sites' values.
+        """
         sites = self.sites.of_kind("deterministic")
         if not sites:
             return {}
         values = self._map_rows(z, self._deterministic_row, chunk)
-        return {site.name: values[site.name].to(site.value.dtype) for site in sites}
+        return {site.name: values[site.name].to(site.value.dtype) for site in sites if site.name in values}
 
     def _constrain_row(self, z: Tensor) -> dict[str, Tensor]:
-        handler = SubstituteMessenger(self.layout.blocks, self.layout.split(z), self.minibatches)
+        handler = SubstituteMessenger(self.layout.blocks, self.layout.split(z), self._fixed)
         self._run(handler, None)
         return handler.values
 
     def _deterministic_row(self, z: Tensor) -> dict[str, Tensor]:
         handler = DeterministicMessenger(self.layout.blocks, self.layout.split(z), self.minibatches)
-        self._run(handler, None)
-        return handler.deterministics
+        found = self._run(handler, None, self.enumeration).deterministics
+        if self.enumeration is None:
+            return found
+        return {name: value for name, value in found.items() if value.shape == self.sites[name].shape}
 
     def _map_rows(
         self, z: Tensor, function: Callable[[Tensor], dict[str, Tensor]], chunk: int
@@ -184,7 +202,7 @@ class Density:
         handler = UnconstrainMessenger(values, dict(self.layout.blocks))
         with torch.no_grad(), double_precision(self._promote):
             args, kwargs = self._arguments(None)
-            with SubstituteMinibatches(self.minibatches), handler:
+            with SubstituteMinibatches(self._fixed), handler:
                 self.model(*args, **kwargs)
         return self.layout.join(handler.unconstrained)
 
@@ -194,7 +212,7 @@ class Density:
         def run(handler: Messenger) -> None:
             args, kwargs = self._arguments(None)
             with torch.enable_grad(), double_precision(self._promote):
-                with SubstituteMinibatches(self.minibatches), handler:
+                with SubstituteMinibatches(self._fixed), handler:
                     self.model(*args, **kwargs)
 
         try:

@@ -53,16 +53,23 @@ class RecordMessenger(ScoreMessenger):
             self.records.append((str(msg["name"]), msg["fn"], msg["value"], float(self.terms[-1].sum())))
 
 
+def counts(msg: Message) -> bool:
+    """Say whether a sample site's record is part of the density."""
+    return not (
+        msg["mask"] is False or msg["infer"].get("_deterministic") or type(msg["fn"]).__name__ == "_Subsample"
+    )
+
+
 def log_prob_of(msg: Message, is_latent: bool) -> Tensor | None:
     """Return the log probability of a site's record, scaled and masked, or None if it does not count."""
-    mask = msg["mask"]
-    if mask is False or msg["infer"].get("_deterministic"):
+    if not counts(msg):
         return None
-    fn = msg["fn"]
-    if type(fn).__name__ == "_Subsample":
-        return None
-    log_prob = fn.log_prob(msg["value"], *msg["args"], **msg["kwargs"])
-    scale = msg["scale"]
+    return weigh(msg, msg["fn"].log_prob(msg["value"], *msg["args"], **msg["kwargs"]), is_latent)
+
+
+def weigh(msg: Message, log_prob: Tensor, is_latent: bool) -> Tensor:
+    """Scale and mask the log probability of a site's record."""
+    mask, scale = msg["mask"], msg["scale"]
     if is_latent and isinstance(mask, Tensor) and str(msg["name"]).endswith("_unobserved"):
         # The elements of a partly observed site that are observed have a latent twin which nothing reads. Its
         # prior integrates to one, so to keep it changes no other marginal, while without it the density were
@@ -70,4 +77,5 @@ def log_prob_of(msg: Message, is_latent: bool) -> Tensor | None:
         if isinstance(scale, (int, float)) and scale == 1:
             return log_prob
         return log_prob * torch.where(mask, scale, 1.0)
-    return scale_and_mask(log_prob, scale, mask)
+    weighed: Tensor = scale_and_mask(log_prob, scale, mask)
+    return weighed

@@ -97,14 +97,17 @@ class DeterministicMessenger(SubstituteMessenger):
 
 
 class SubstituteMinibatches(Messenger):
-    """Fix the indices of subsampled plates."""
+    """Fix the indices of subsampled plates, and values of discrete latent sites.
 
-    def __init__(self, minibatches: dict[str, Tensor]) -> None:
-        self.minibatches = minibatches
+    :param fixed: indices by plate, and values by site.
+    """
+
+    def __init__(self, fixed: dict[str, Tensor]) -> None:
+        self.fixed = fixed
 
     def _pyro_sample(self, msg: Message) -> None:
-        if msg["name"] in self.minibatches and type(msg["fn"]).__name__ == "_Subsample":
-            msg["value"] = self.minibatches[msg["name"]]
+        if msg["name"] in self.fixed and not msg["is_observed"]:
+            msg["value"] = self.fixed[msg["name"]]
 
 
 class UnconstrainMessenger(Messenger):

@@ -20,6 +20,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ember.version import __version__
+
 _MAGIC = b"ember-code-1\n"
 _MAC_BYTES = 32
 _MAX_BYTES = 256 * 2**20  # the oldest entries go when the cache grows beyond this
@@ -40,8 +42,6 @@ def code_version() -> str:
     """Return a digest of the versions, and of the source files that decide what code is generated."""
     import llvmlite
     import llvmlite.binding as binding
-
-    from ember.version import __version__
 
     digest = hashlib.sha256(f"{__version__}|{llvmlite.__version__}|{binding.llvm_version_info}".encode())
     here = Path(__file__).parent

@@ -90,6 +90,24 @@ def _select_backward(b: Builder, grad: Tensor, input_sizes: Sequence[int], dim: 
     return inset(b, wide, input_sizes, places, 0)
 
 
+@operation("aten.unfold_backward.default")
+def _unfold_backward(
+    b: Builder, grad: Tensor, input_sizes: Sequence[int], dim: int, size: int, step: int
+) -> Tensor:
+    if not input_sizes:
+        return b.reshape(grad, ())
+    axis = wrap_dim(dim, len(input_sizes))
+    output = b.new(input_sizes, grad.kind)
+
+    def place(k: Kernel, index: Index) -> tuple[Index, Reg, Reg | None]:
+        inner = ix.add(index[axis].scale(step), index[-1])
+        return (*index[:axis], inner, *index[axis + 1 : -1]), k.read(grad, index), None
+
+    base = b.full(input_sizes, 0, grad.kind)
+    b.add(Scatter(base, output, grad.shape, [(grad, True)], place, lambda k, old, new: k.add(old, new)))
+    return output
+
+
 @operation("aten.slice_scatter.default")
 def _slice_scatter(
     b: Builder,

@@ -114,14 +114,20 @@ def _linalg_lu_solve(
 def _linalg_solve_ex(b: Builder, a: Tensor, y: Tensor, left: bool = True, check_errors: bool = False) -> Any:
     vector = len(y.shape) == 1 or (len(y.shape) == len(a.shape) - 1 and y.shape == a.shape[:-1])
     right_side = b.reshape(y, (*y.shape, 1)) if vector else y
-    source = a if left else transpose(b, a, -1, -2)
-    right_side = right_side if left or vector else transpose(b, right_side, -1, -2)
-    factors, pivots, info = lu_factor(b, source)
-    solution = lu_solve(b, factors, pivots, info, right_side)
-    solution = solution if left or vector else transpose(b, solution, -1, -2)
+    factors, pivots, info = _factors_of_transpose(b, a)
+    if left or vector:
+        solution = lu_solve(b, factors, pivots, info, right_side, adjoint=True)
+    else:
+        flipped = lu_solve(b, factors, pivots, info, transpose(b, right_side, -1, -2))
+        solution = transpose(b, flipped, -1, -2)
     if vector:
         solution = b.reshape(solution, b.out().shape)
     return [solution, transpose(b, factors, -1, -2), pivots, info]
+
+
+def _factors_of_transpose(b: Builder, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Factorise the transpose: torch does so where the matrix is contiguous, and its gradients rely on it."""
+    return lu_factor(b, transpose(b, a, -1, -2))
 
 
 @operation("aten.linalg_inv_ex.default")
@@ -152,7 +158,7 @@ def _sign_and_diagonal(b: Builder, factors: Tensor, pivots: Tensor) -> tuple[Ten
 
 @operation("aten._linalg_det.default")
 def _linalg_det(b: Builder, a: Tensor) -> list[Tensor]:
-    factors, pivots, _ = lu_factor(b, a)
+    factors, pivots, _ = _factors_of_transpose(b, a)
     permutation, diagonal = _sign_and_diagonal(b, factors, pivots)
     size = reduce_axes(
         b, [diagonal], [len(diagonal.shape) - 1], [const(1.0, a.kind)], lambda k, u, v: [k.mul(u[0], v[0])]
@@ -163,7 +169,7 @@ def _linalg_det(b: Builder, a: Tensor) -> list[Tensor]:
 
 @operation("aten._linalg_slogdet.default")
 def _linalg_slogdet(b: Builder, a: Tensor) -> list[Tensor]:
-    factors, pivots, _ = lu_factor(b, a)
+    factors, pivots, _ = _factors_of_transpose(b, a)
     permutation, diagonal = _sign_and_diagonal(b, factors, pivots)
     last = len(diagonal.shape) - 1
     signs = b.pointwise(sign, diagonal, kind=a.kind, compute=a.kind)

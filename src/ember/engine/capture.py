@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from ember.engine.origins import recording_site, users_line
 from ember.engine.program import Program
 from ember.engine.recorder import DispatchRecorder
 from ember.engine.refusal import NotCapturable
+from ember.engine.statistics import statistics
 from ember.engine.traced import Traced
 
 __all__ = ["capture", "recording_site"]
@@ -44,6 +46,7 @@ def capture(
     """
     if active_recorder.get() is not None:
         raise NotCapturable("a capture inside a capture")
+    started = time.perf_counter()
     recorder = DispatchRecorder(where, constant_closures=closed_over == "constant")
     stand_ins = [recorder.new_input(each) for each in inputs]
     for tensor in lift:
@@ -69,6 +72,8 @@ def capture(
     finally:
         active_recorder.reset(token)
         leaked = recorder.restore_gradients()
+        recorder.forget_tensors()
+        statistics.count(captures=1, capture_seconds=time.perf_counter() - started)
     if recorder.failure is not None:
         raise recorder.failure
     if leaked:

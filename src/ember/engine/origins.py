@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import CodeType, FrameType, TracebackType
+from typing import TypeVar
 
 import torch
 
+from ember.engine.control import active_recorder
 from ember.errors import _PACKAGE
+
+Result = TypeVar("Result")
 
 _TORCH = torch.__path__[0]
 _current_site: ContextVar[str | None] = ContextVar("ember_recording_site", default=None)
@@ -24,6 +28,14 @@ def recording_site(name: str | None) -> Iterator[None]:
         yield
     finally:
         _current_site.reset(token)
+
+
+def in_site(name: str, call: Callable[[], Result]) -> Result:
+    """Call a function, and if a capture is in progress attribute its operations to a sample site."""
+    if active_recorder.get() is None:
+        return call()
+    with recording_site(name):
+        return call()
 
 
 def users_line(traceback: TracebackType | None) -> str | None:

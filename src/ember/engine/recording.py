@@ -29,6 +29,7 @@ class Recording:
         self.owner: dict[Value, Frame] = {}
         self.failure: NotCapturable | None = None
         self.root = self.frame
+        self.regions: list[Frame] = []
         self.outside: dict[int, tuple[torch.Tensor, View]] = {}
         self.lifted: set[int] = set()
         self.gradients: dict[int, torch.Tensor | None] = {}  # .grad of tensors from outside, before
@@ -226,6 +227,14 @@ class Recording:
             leaf = Traced(view, frame, self.refuse).requires_grad_()
             known = frame.leaves[id(tensor)] = tensor, leaf
         return known[1]
+
+    def forget_tensors(self) -> None:
+        """Let go of all tensors, so that their memory is freed without a search for cycles."""
+        for frame in self.regions:
+            frame.leaves.clear()
+            frame.closed.clear()
+        self.outside.clear()
+        self.gradients.clear()
 
     def is_declared_constant(self, tensor: torch.Tensor) -> bool:
         """Say whether a tensor is one from outside that is not an input."""

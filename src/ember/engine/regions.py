@@ -20,6 +20,7 @@ def region(recorder: DispatchRecorder, differentiable: bool = False) -> Iterator
     """Record what runs inside the ``with`` block into a region of the current frame."""
     parent = recorder.frame
     frame = recorder.frame = Frame(parent, differentiable)
+    recorder.regions.append(frame)
     try:
         yield frame
     finally:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import time
+import weakref
 
 import pytest
 import torch
@@ -12,10 +14,12 @@ from torch.distributions import Gamma, HalfCauchy, MultivariateNormal, Normal
 from torch.func import functional_call
 
 from ember.engine.capture import capture, recording_site
+from ember.engine.control import scan
 from ember.engine.differentiation import value_and_grad
 from ember.engine.interpret import interpret
 from ember.engine.refusal import NotCapturable
 from ember.engine.simplify import simplify
+from ember.engine.statistics import statistics
 
 POINT = torch.tensor([0.3, -0.4, 0.7, 0.2, 1.1, -0.6], dtype=torch.float64)
 DATA = torch.linspace(-1, 2, 8, dtype=torch.float64)
@@ -247,6 +251,34 @@ def test_unusual_inputs_are_refused():
     for example in (torch.zeros(2, dtype=torch.complex128), torch.eye(2).to_sparse()):
         with pytest.raises(NotCapturable):
             capture(lambda x: x * 2, example)
+
+
+def test_captures_are_counted():
+    before = statistics.snapshot()
+    capture(hierarchical, POINT)
+    with pytest.raises(NotCapturable):
+        capture(lambda z: z.sum().item(), POINT)
+    after = statistics.snapshot()
+    assert after["captures"] - before["captures"] == 2
+    assert after["capture_seconds"] > before["capture_seconds"]
+
+
+def test_no_memory_is_kept():
+    kept = []
+
+    def fn(z):
+        kept.append(weakref.ref(z))
+        factor = z[0].exp()
+        kept.append(weakref.ref(factor))
+        return scan(lambda c, x: (c * factor + x, c), z[1], z)[1].sum()
+
+    gc.disable()
+    try:
+        program = capture(value_and_grad(fn), POINT)
+        assert [ref() for ref in kept] == [None, None]
+    finally:
+        gc.enable()
+    assert len(program.outputs) == 2
 
 
 _FIRST = """

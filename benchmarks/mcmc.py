@@ -1,7 +1,8 @@
 """Compare NUTS on ember with Pyro, NumPyro, PyMC + nutpie and PyStan, each run in a fresh process.
 
-Usage: ``python benchmarks/mcmc.py [--systems …] [--workloads …]``. The peers live in an environment of their own
-(``make bench-peers``). Sampling seconds include warmup; ESS is the smallest bulk-ESS over all parameters.
+Usage: ``python benchmarks/mcmc.py [--systems …] [--workloads …]``. The peers live in an environment of
+their own (``make bench-peers``). Sampling seconds include warmup; ESS is the smallest bulk-ESS
+over all parameters.
 """
 
 from __future__ import annotations

@@ -28,14 +28,16 @@ from ember.random_state import set_rng_seed
 from ember.version import __version__
 
 if TYPE_CHECKING:
-    from ember import infer, nn, ops, optim
+    from ember import engine, infer, nn, ops, optim
     from ember.compat.legacy import iarange, irange
 
 # Imported when first asked for, since a program that only builds models needs none of them.
-_SUBPACKAGES = ("compat", "infer", "nn", "ops", "optim")
+_SUBPACKAGES = ("compat", "engine", "infer", "nn", "ops", "optim")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "engine":
+        importlib.import_module("ember.model")  # from which engine.explain learns about models
     if name in _SUBPACKAGES and importlib.util.find_spec(f"ember.{name}") is not None:
         return importlib.import_module(f"ember.{name}")
     if name in ("iarange", "irange"):
@@ -66,6 +68,7 @@ __all__ = [
     "distributions",
     "do",
     "enable_validation",
+    "engine",
     "factor",
     "get_param_store",
     "iarange",

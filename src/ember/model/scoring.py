@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ember.distributions.scaling import scale_and_mask
+from ember.engine.origins import in_site
 from ember.model.layout import Block
 from ember.model.substitution import SubstituteMessenger, detach_param
 from ember.poutine.runtime import Message
@@ -64,7 +65,9 @@ def log_prob_of(msg: Message, is_latent: bool) -> Tensor | None:
     """Return the log probability of a site's record, scaled and masked, or None if it does not count."""
     if not counts(msg):
         return None
-    return weigh(msg, msg["fn"].log_prob(msg["value"], *msg["args"], **msg["kwargs"]), is_latent)
+    name, fn = str(msg["name"]), msg["fn"]
+    log_prob = in_site(name, lambda: fn.log_prob(msg["value"], *msg["args"], **msg["kwargs"]))
+    return weigh(msg, log_prob, is_latent)
 
 
 def weigh(msg: Message, log_prob: Tensor, is_latent: bool) -> Tensor:

@@ -108,7 +108,7 @@ class MCMC:
         self._samples: dict[str, Tensor] = {}  # [chains, draws, ...]
         self._kernels: list[MCMCKernel] = []
         self.timing: dict[str, float] = {}
-        """Seconds of the last run: preparation, of which capture and compile, and sampling; and leapfrog steps."""
+        """Seconds of the last run (preparation, its capture and compile; sampling), and leapfrogs."""
 
     def run(self, *args: Any, **kwargs: Any) -> None:
         """Sample, given the arguments of the model.

@@ -80,31 +80,44 @@ def _machine(target: Target, level: int) -> Any:
 
 
 def assemble(text: str, target: Target, num_calls: int) -> bytes:
-    """Compile LLVM text to an object file."""
+    """Compile LLVM text to an object file.
+
+    :param num_calls: number of calls of elementary functions in it.
+    """
+    with _lock:
+        module, machine = _optimised(text, target, num_calls)
+        return machine.emit_object(module)
+
+
+def listing(text: str, target: Target, num_calls: int) -> str:
+    """Compile LLVM text to assembly language, for people."""
+    with _lock:
+        module, machine = _optimised(text, target, num_calls)
+        return machine.emit_assembly(module)
+
+
+def _optimised(text: str, target: Target, num_calls: int) -> tuple[Any, Any]:
     binding = _binding()
     width = target.lanes * 64
-    inline = "alwaysinline " if num_calls <= INLINED_CALLS else "noinline "
+    inline = "alwaysinline" if num_calls <= INLINED_CALLS else "noinline"
     vectors = f'"prefer-vector-width"="{width}" "min-legal-vector-width"="{width}"'
+    head = f'target triple = "{binding.get_default_triple()}"\n'
     attributes = (
         f"attributes #0 = {{ noinline nounwind {vectors} }}\n"
-        f"attributes #1 = {{ {inline}nounwind willreturn memory(none) {vectors} }}\n"
+        f"attributes #1 = {{ {inline} nounwind willreturn memory(none) {vectors} }}\n"
         "attributes #2 = { nounwind willreturn memory(none) }\n"
         "!0 = !{}\n"
     )
-    head = f'target triple = "{binding.get_default_triple()}"\n'
-    with _lock:
-        module = binding.parse_assembly(head + text + attributes)
-        small = text.count("\n") <= SMALL
-        machine = _machine(target, 2 if small else 1)
-        options = binding.create_pipeline_tuning_options(speed_level=2 if small else 1)
-        options.loop_vectorization = False
-        options.slp_vectorization = False
-        options.loop_unrolling = False
-        options.loop_interleaving = False
-        passes = binding.create_pass_builder(machine, options)
-        manager = passes.getModulePassManager()
-        manager.run(module, passes)
-        return machine.emit_object(module)
+    module = binding.parse_assembly(head + text + attributes)
+    small = text.count("\n") <= SMALL
+    machine = _machine(target, 2 if small else 1)
+    options = binding.create_pipeline_tuning_options(speed_level=2 if small else 1)
+    # Lanes, unrolling and the joining of loops were chosen when the text was written.
+    options.loop_vectorization = options.slp_vectorization = False
+    options.loop_unrolling = options.loop_interleaving = False
+    passes = binding.create_pass_builder(machine, options)
+    passes.getModulePassManager().run(module, passes)
+    return module, machine
 
 
 _registered: set[str] = set()

@@ -1,4 +1,4 @@
-"""Check indexing by tensors, updates and their gradients against eager torch, and what happens out of bounds."""
+"""Check indexing by tensors, updates and their gradients, and what happens out of bounds."""
 
 import pytest
 import torch

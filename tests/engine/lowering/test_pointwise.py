@@ -15,7 +15,8 @@ ANY = [torch.float64, torch.float32, torch.int64, torch.int32, torch.uint8, torc
 UNARY_FLOAT = [
     torch.exp, torch.expm1, torch.log, torch.log1p, torch.sigmoid, torch.tanh, torch.sqrt, torch.rsqrt,
     torch.reciprocal, torch.floor, torch.ceil, torch.trunc, torch.round, torch.frac, torch.square, torch.sin,
-    torch.cos, torch.tan, torch.atan, torch.asinh, torch.sinh, torch.cosh, torch.exp2, torch.log2, torch.log10,
+    torch.cos, torch.tan, torch.atan, torch.asinh, torch.sinh, torch.cosh, torch.exp2, torch.log2,
+    torch.log10,
     torch.erf, torch.erfc, torch.special.ndtr, torch.special.log_ndtr, torch.special.i0, torch.special.i0e,
     torch.special.i1, torch.special.i1e, torch.special.erfcx, torch.nn.functional.softplus,
     torch.nn.functional.logsigmoid, torch.sinc, torch.special.entr,
@@ -32,11 +33,13 @@ UNARY_ANY = [
     torch.signbit,
 ]
 BINARY = [
-    torch.add, torch.sub, torch.mul, torch.maximum, torch.minimum, torch.eq, torch.ne, torch.lt, torch.le, torch.gt,
+    torch.add, torch.sub, torch.mul, torch.maximum, torch.minimum, torch.eq, torch.ne, torch.lt,
+    torch.le, torch.gt,
     torch.ge, torch.logical_and, torch.logical_or, torch.logical_xor,
 ]  # fmt: skip
 BINARY_FLOAT = [
-    torch.div, torch.remainder, torch.fmod, torch.floor_divide, torch.pow, torch.atan2, torch.copysign, torch.fmax,
+    torch.div, torch.remainder, torch.fmod, torch.floor_divide, torch.pow, torch.atan2, torch.copysign,
+    torch.fmax,
     torch.fmin, torch.logaddexp, torch.xlogy, torch.special.xlog1py, torch.hypot,
 ]  # fmt: skip
 

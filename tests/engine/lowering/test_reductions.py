@@ -80,7 +80,8 @@ def test_places_of_extremes():
 
     def several(x):
         return [
-            *x.max(1), *x.min(1), *x.max(0), *x.min(0), x.argmax(), x.argmin(0), *torch.cummax(x, 1), *torch.cummin(x, 0)
+            *x.max(1), *x.min(1), *x.max(0), *x.min(0), x.argmax(), x.argmin(0), *torch.cummax(x, 1),
+            *torch.cummin(x, 0)
         ]  # fmt: skip
 
     agree(several, x)
@@ -94,7 +95,8 @@ def test_edges(edge):
 
     def several(x):
         return [
-            x.sum(), x.amax(), x.amin(), x.logsumexp(0), x.prod(), x.cumsum(0), torch.logcumsumexp(x, 0), x.nansum(),
+            x.sum(), x.amax(), x.amin(), x.logsumexp(0), x.prod(), x.cumsum(0),
+            torch.logcumsumexp(x, 0), x.nansum(),
             torch.softmax(x, 0), x.isfinite().all(),
         ]  # fmt: skip
 

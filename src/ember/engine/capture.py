@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -46,6 +48,27 @@ def capture(
     """
     if active_recorder.get() is not None:
         raise NotCapturable("a capture inside a capture")
+    # Another thread may draw meanwhile; what the function itself draws shows in every attempt.
+    for _ in range(_ATTEMPTS if threading.active_count() > 1 else 0):
+        with contextlib.suppress(_GeneratorsMoved):
+            return _capture(fn, inputs, lift, closed_over, where)
+    return _capture(fn, inputs, lift, closed_over, where)
+
+
+_ATTEMPTS = 4
+
+
+class _GeneratorsMoved(NotCapturable):
+    """A global random number generator is in another state than before the capture."""
+
+
+def _capture(
+    fn: Callable[..., Any],
+    inputs: tuple[torch.Tensor, ...],
+    lift: Sequence[torch.Tensor],
+    closed_over: Literal["refuse", "constant"],
+    where: bool,
+) -> Program:
     started = time.perf_counter()
     recorder = DispatchRecorder(where, constant_closures=closed_over == "constant")
     stand_ins = [recorder.new_input(each) for each in inputs]
@@ -79,7 +102,7 @@ def capture(
     if leaked:
         raise NotCapturable("the function accumulates the gradient of a tensor from outside")
     if generators != _generator_states():
-        raise NotCapturable("the function draws from a random number generator outside the program")
+        raise _GeneratorsMoved("the function draws from a random number generator outside the program")
     return recorder.root.program(outputs)
 
 

@@ -16,7 +16,7 @@ ARROWS = {
     "model": {"poutine", "distributions", "engine", "params"},
     "ops": {"primitives", "poutine", "params", "distributions"},
     "nn": {"primitives", "params", "poutine", "distributions", "optim"},
-    "optim": {"primitives", "params", "poutine", "distributions", "nn"},
+    "optim": {"primitives", "params", "poutine", "distributions", "nn", "ops"},
     "guides": {"primitives", "poutine", "distributions", "params", "model", "nn"},
     "infer": {"model", "kernels", "guides", "engine", "params", "poutine", "primitives", "distributions"},
     **{leaf: set() for leaf in LEAVES},

@@ -142,8 +142,7 @@ class AutoHierarchicalNormalMessenger(AutoNormalMessenger):
         """Return the whole parameter ``locs.SITE``, whatever plates are active."""
         *path, last = name.split(".")
         module = get_nested(self.locs, ".".join(path)) if path else self.locs
-        leaf = module._parameters[last + "_unconstrained"]
-        return leaf.detach()
+        return getattr(module, last + "_unconstrained").detach()
 
     def _start(self, loc: Tensor, prior: Any, transform: Any) -> Tensor:
         center = self.__dict__.get("_center")

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from ember.optim import adagrad_rmsprop as _adagrad_rmsprop
 from ember.optim import clipped_adam as _clipped_adam
+from ember.optim import dct_adam as _dct_adam
 from ember.optim.lr_scheduler import PyroLRScheduler
+from ember.optim.multi import (
+    MixedMultiOptimizer,
+    MultiOptimizer,
+    Newton,
+    PyroMultiOptimizer,
+    TorchMultiOptimizer,
+)
 from ember.optim.optim import Options, PyroOptim, is_scheduler
 from ember.optim.pytorch_optimizers import optimizers as _optimizers
 from ember.optim.pytorch_optimizers import schedulers as _schedulers
@@ -22,6 +30,11 @@ def AdagradRMSProp(optim_args: Options, clip_args: Options | None = None) -> Pyr
     return PyroOptim(_adagrad_rmsprop.AdagradRMSProp, optim_args, clip_args)
 
 
+def DCTAdam(optim_args: Options, clip_args: Options | None = None) -> PyroOptim:
+    """:class:`ember.optim.dct_adam.DCTAdam` in the calling form of the language."""
+    return PyroOptim(_dct_adam.DCTAdam, optim_args, clip_args)
+
+
 globals().update(_optimizers)
 globals().update(_schedulers)
 
@@ -33,8 +46,14 @@ if TYPE_CHECKING:
 __all__ = [
     "AdagradRMSProp",
     "ClippedAdam",
+    "DCTAdam",
+    "MixedMultiOptimizer",
+    "MultiOptimizer",
+    "Newton",
     "PyroLRScheduler",
+    "PyroMultiOptimizer",
     "PyroOptim",
+    "TorchMultiOptimizer",
     "is_scheduler",
     *_optimizers,
     *_schedulers,

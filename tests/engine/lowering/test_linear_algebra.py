@@ -134,3 +134,24 @@ def test_float32():
         tensor((8, 2), torch.float32),
         atol=1e-4,
     )
+
+
+@pytest.mark.parametrize("flip", [False, True], ids=["contiguous", "transposed"])
+@pytest.mark.parametrize("left", [False, True], ids=["right", "left"])
+def test_gradients_of_solves_do_not_depend_on_strides(flip, left):
+    def function(a, y):
+        return (
+            torch.linalg.solve(a.mT if flip else a, y, left=left)
+            * torch.linalg.slogdet(a.mT if flip else a)[1]
+        )
+
+    a, y = tensor((4, 4)) + 3 * torch.eye(4, dtype=torch.float64), tensor((4, 4), seed=1)
+    gradient = gradient_of(function)
+    expected = gradient(a, y)
+    for target in TARGETS:
+        found = compile(capture(gradient, a, y), target, use_disk=False)(a, y)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-10)
+    noncontiguous = a.t().contiguous().t()
+    found = compile(capture(gradient, noncontiguous, y), use_disk=False)(noncontiguous, y)
+    torch.testing.assert_close(found[1], expected[1], rtol=1e-9, atol=1e-10)

@@ -103,6 +103,8 @@ def _lu_factor_ex(b: Builder, a: Tensor, pivot: bool = True, check_errors: bool 
 def _linalg_lu_solve(
     b: Builder, lu: Tensor, pivots: Tensor, y: Tensor, left: bool = True, adjoint: bool = False
 ) -> Tensor:
+    if b.factored.get(lu, adjoint) is not adjoint:
+        raise b.refuse("it is not clear whether these factors are those of a matrix or of its transpose")
     factors = transpose(b, lu, -1, -2)
     if left:
         return lu_solve(b, factors, pivots, None, y, adjoint)
@@ -114,20 +116,35 @@ def _linalg_lu_solve(
 def _linalg_solve_ex(b: Builder, a: Tensor, y: Tensor, left: bool = True, check_errors: bool = False) -> Any:
     vector = len(y.shape) == 1 or (len(y.shape) == len(a.shape) - 1 and y.shape == a.shape[:-1])
     right_side = b.reshape(y, (*y.shape, 1)) if vector else y
-    factors, pivots, info = _factors_of_transpose(b, a)
+    factors, pivots, info, lu, of_transpose = _factors_for_gradient(b, a, 1)
     if left or vector:
-        solution = lu_solve(b, factors, pivots, info, right_side, adjoint=True)
+        solution = lu_solve(b, factors, pivots, info, right_side, adjoint=of_transpose)
     else:
-        flipped = lu_solve(b, factors, pivots, info, transpose(b, right_side, -1, -2))
+        flipped = lu_solve(b, factors, pivots, info, transpose(b, right_side, -1, -2), not of_transpose)
         solution = transpose(b, flipped, -1, -2)
     if vector:
         solution = b.reshape(solution, b.out().shape)
-    return [solution, transpose(b, factors, -1, -2), pivots, info]
+    return [solution, lu, pivots, info]
 
 
-def _factors_of_transpose(b: Builder, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Factorise the transpose: torch does so where the matrix is contiguous, and its gradients rely on it."""
-    return lu_factor(b, transpose(b, a, -1, -2))
+def _factors_for_gradient(
+    b: Builder, a: Tensor, position: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, bool]:
+    """Factorise a matrix or its transpose, as the gradient expects.
+
+    torch factorises the transpose if the matrix is contiguous in memory. Its gradients know, and solve with the
+    adjoint if it is not; a program does not say, but the operations that read the factors do.
+
+    :returns: factors by columns, pivots, codes, the factors as torch has them, whether of the transpose.
+    """
+    adjoints = b.adjoints.get(b.out(position), {False})
+    if len(adjoints) > 1:
+        raise b.refuse("its factors are used in both directions, as second derivatives do")
+    of_transpose = adjoints != {True}
+    factors, pivots, info = lu_factor(b, transpose(b, a, -1, -2) if of_transpose else a)
+    lu = transpose(b, factors, -1, -2)
+    b.factored[lu] = not of_transpose
+    return factors, pivots, info, lu, of_transpose
 
 
 @operation("aten.linalg_inv_ex.default")
@@ -158,18 +175,18 @@ def _sign_and_diagonal(b: Builder, factors: Tensor, pivots: Tensor) -> tuple[Ten
 
 @operation("aten._linalg_det.default")
 def _linalg_det(b: Builder, a: Tensor) -> list[Tensor]:
-    factors, pivots, _ = _factors_of_transpose(b, a)
+    factors, pivots, _, lu, _ = _factors_for_gradient(b, a, 1)
     permutation, diagonal = _sign_and_diagonal(b, factors, pivots)
     size = reduce_axes(
         b, [diagonal], [len(diagonal.shape) - 1], [const(1.0, a.kind)], lambda k, u, v: [k.mul(u[0], v[0])]
     )[0]
     value = b.pointwise(lambda k, s, d: k.mul(s, d), permutation, size, kind=a.kind, compute=a.kind)
-    return [value, transpose(b, factors, -1, -2), pivots]
+    return [value, lu, pivots]
 
 
 @operation("aten._linalg_slogdet.default")
 def _linalg_slogdet(b: Builder, a: Tensor) -> list[Tensor]:
-    factors, pivots, _ = _factors_of_transpose(b, a)
+    factors, pivots, _, lu, _ = _factors_for_gradient(b, a, 2)
     permutation, diagonal = _sign_and_diagonal(b, factors, pivots)
     last = len(diagonal.shape) - 1
     signs = b.pointwise(sign, diagonal, kind=a.kind, compute=a.kind)
@@ -178,4 +195,4 @@ def _linalg_slogdet(b: Builder, a: Tensor) -> list[Tensor]:
     logs = b.pointwise(
         lambda k, u: elementary("log")(k, k.unary("fabs", u)), diagonal, kind=a.kind, compute=a.kind, cost=30
     )
-    return [whole, total(b, logs, [last], a.kind), transpose(b, factors, -1, -2), pivots]
+    return [whole, total(b, logs, [last], a.kind), lu, pivots]

@@ -78,6 +78,11 @@ class Adaptation:
         if self.rank < 1:
             raise ValueError(f"rank must be at least 1, got {self.rank}")
 
+    @property
+    def restarts(self) -> bool:
+        """Whether the search for a step size begins anew with each window, as only Stan's scheme has it."""
+        return self.scheme == "stan" and self.adapt_metric
+
     def schedule(self, num_warmup: int) -> Schedule:
         """Tabulate a warmup of ``num_warmup`` draws."""
         if not self.adapt_metric:
@@ -157,11 +162,12 @@ def update(
     if adaptation.adapt_step_size:
         averaging = step_sizes.update(averaging, acceptance, adaptation.target_acceptance)
         step_size = torch.exp(torch.where(row.finish, averaging.log_average, averaging.log_step_size))
-        averaging, step_size = cond(
-            row.restart,
-            lambda: _restart(key, density, current, step_size, metric),
-            lambda: (averaging, step_size),
-        )
+        if adaptation.restarts:
+            averaging, step_size = cond(
+                row.restart,
+                lambda: _restart(key, density, current, step_size, metric),
+                lambda: (averaging, step_size),
+            )
         step_size = step_size.clamp(min=adaptation.min_step_size)
     return State(averaging, foreground, background), step_size, metric
 

@@ -71,7 +71,7 @@ def enumerated_bound(model_trace: Trace, guide_trace: Trace) -> tuple[Any, Any]:
     direct = list(costs)
     proposals: dict[int, Factor] = {}
     scores: list[tuple[Factor, int]] = []
-    weight: Any = 1.0
+    sequential: list[Factor] = []
     for order, site in enumerate(sample_sites(guide_trace)):
         plain = {**site, "scale": 1.0}
         cost = Cost(_negated(pack(plain, site["log_prob"])), order)
@@ -82,49 +82,45 @@ def enumerated_bound(model_trace: Trace, guide_trace: Trace) -> tuple[Any, Any]:
             proposals[variable.id] = pack(plain, site["unscaled_log_prob"])
             direct.append(cost)
         elif site["infer"].get("enumerate") == "sequential" and not site["is_observed"]:
-            weight = weight * site["unscaled_log_prob"].sum().exp()
+            sequential.append(pack(plain, site["unscaled_log_prob"]))
             direct.append(cost)
         else:
             if not is_identically_zero(parts.score_function):
                 scores.append((pack(plain, parts.score_function), order))
             if not is_identically_zero(parts.entropy_term):
                 direct.append(Cost(_negated(pack(plain, parts.entropy_term)), order))
-    average = _Average(proposals)
+    average = _Average(proposals, sequential)
     bound = sum((average(cost.factor) for cost in costs), start=torch.zeros(()))
     if not scores:
-        return _weighted(bound, bound, weight)
+        return bound, bound
     surrogate = sum((average(cost.factor) for cost in direct), start=torch.zeros(()))
     for score, order in scores:
         for cost in costs:
             if cost.order >= order:
                 surrogate = surrogate + average(cost.factor, score)
-    return _weighted(bound, surrogate, weight)
-
-
-def _weighted(bound: Any, surrogate: Any, weight: Any) -> tuple[Any, Any]:
-    """Multiply by the probability of the values that are enumerated sequentially."""
-    if not isinstance(weight, Tensor):
-        return bound, surrogate
-    return bound * weight, weight * (bound.detach() + surrogate - surrogate.detach())
+    return bound, surrogate
 
 
 class _Average:
     """Average terms over the guide's enumerated sites.
 
     :param proposals: the guide's factor of each enumerated site, by id.
+    :param sequential: probabilities of the values that are enumerated sequentially, which weigh every term.
     """
 
-    def __init__(self, proposals: dict[int, Factor]) -> None:
+    def __init__(self, proposals: dict[int, Factor], sequential: list[Factor]) -> None:
         self._proposals = proposals
+        self._sequential = sequential
         self._marginals: dict[frozenset[int], Factor] = {}
 
     def __call__(self, cost: Factor, score: Factor | None = None) -> Tensor:
         """Return the average of a cost, summed over plates; times a score, with the cost held fixed."""
         terms = [cost] if score is None else [cost, score]
         variables = frozenset().union(*(term.variables for term in terms))
-        if not variables and score is None:
+        weighted = bool(variables or self._sequential)
+        if not weighted and score is None:
             return cost.tensor.sum()
-        marginal = self._marginal(variables) if variables else None
+        marginal = self._marginal(variables) if weighted else None
         dims = joined_dims([*terms, marginal] if marginal is not None else terms)
         value = align(cost, dims)
         if marginal is not None:
@@ -140,14 +136,14 @@ class _Average:
         known = self._marginals.get(variables)
         if known is None:
             needed: dict[int, None] = {}
-            waiting = sorted(variables)
+            waiting = sorted(variables.union(*(each.variables for each in self._sequential)))
             while waiting:
                 variable = waiting.pop()
                 if variable not in needed:
                     needed[variable] = None
                     waiting.extend(self._proposals[variable].variables)
             others = [v for v in needed if v not in variables]
-            factors = [self._proposals[v] for v in needed]
+            factors = [*(self._proposals[v] for v in needed), *self._sequential]
             ones = {v: Variable(v, "", frozenset()) for v in needed}
             if others:
                 known = sum_out(factors, others, ones, log_sum_exp, [])

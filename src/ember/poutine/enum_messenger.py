@@ -64,7 +64,7 @@ class EnumMessenger(Messenger):
             for dim, variable in self._dims_of(msg, inherited).items():
                 scope[dim] = CONFLICT if scope.get(dim, variable) != variable else variable
         elif infer.get("enumerate") == "parallel":
-            dim, variable = ENUM_ALLOCATOR.allocate(scope, self._first(msg))
+            dim, variable = ENUM_ALLOCATOR.allocate({*scope, *self._kept_dims(msg)}, self._first(msg))
             msg["value"] = _all_values(msg, dim)
             msg["done"] = True
             infer["_enumerate_dim"] = dim
@@ -111,6 +111,11 @@ class EnumMessenger(Messenger):
             for dim, variable in known.dims.items():
                 scope[dim] = CONFLICT if scope.get(dim, variable) != variable else variable
         return scope
+
+    def _kept_dims(self, msg: Message) -> set[int]:
+        """Return the dims of sites that will be in scope together with this one, though not in its own."""
+        names = msg["infer"].get("_markov_kept", ())
+        return {dim for name in names if name in self._known for dim in self._known[name].dims}
 
     def _first(self, msg: Message) -> int:
         for frame in msg["cond_indep_stack"]:

@@ -94,6 +94,8 @@ class MarkovMessenger(Messenger):
         scope = infer.setdefault("_markov_scope", Counter())
         for position in range(max(0, self._position - self.history), self._position + 1):
             scope.update(self._steps[position])
+        if self.keep:  # later sites further in will see both this one and what is kept there
+            infer.setdefault("_markov_kept", set()).update(*self._steps[self._position + 1 :])
         infer["_markov_depth"] = 1 + infer.get("_markov_depth", 0)
         self._steps[self._position].add(str(msg["name"]))
 

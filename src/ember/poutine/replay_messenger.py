@@ -9,7 +9,7 @@ from ember.poutine.messenger import Messenger
 from ember.poutine.runtime import Message
 from ember.poutine.trace_struct import Trace
 
-_MARKOV = ("_markov_scope", "_markov_depth")
+_MARKOV = ("_markov_scope", "_markov_depth", "_markov_kept")
 
 
 class ReplayMessenger(Messenger):

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar
 
 from ember.errors import message
-from ember.poutine.enum_allocator import ENUM_ALLOCATOR as _ENUM_ALLOCATOR  # noqa: F401  # third parties'
+from ember.poutine.enum_allocator import ENUM_ALLOCATOR as _ENUM_ALLOCATOR  # noqa: F401
 
 if TYPE_CHECKING:
     from ember.poutine.messenger import Messenger
@@ -34,6 +34,7 @@ class InferDict(TypedDict, total=False):
     _do_not_observe: bool
     _markov_depth: int
     _markov_scope: Any
+    _markov_kept: set[str]
     _enumerate_dim: int
     _dim_to_symbol: dict[int, str]
     _dim_to_id: dict[int, int]

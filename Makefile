@@ -1,7 +1,7 @@
 # make demo        fit the Minnesota radon data; summary on the screen, plots in demo-output/
 # make test        lint, format, types and every fast test, as CI does
 # make check-slow  the long statistical tests
-# make bench       measure ember beside Pyro (which gets an environment of its own)
+# make bench       measure ember beside its peers (which get an environment of their own)
 # make clean       remove the environments and caches
 #
 # On a bare machine only CPython 3.11-3.13 with venv is needed: make test PYTHON=python3.12
@@ -64,6 +64,7 @@ bench-peers: $(VENV_PEERS)/.peers-installed
 
 bench: $(VENV)/.ember-installed bench-peers
 	$(VENV)/bin/python benchmarks/handlers.py --peer $(VENV_PEERS)/bin/python
+	$(VENV)/bin/python benchmarks/mcmc.py --peers $(VENV_PEERS)/bin/python
 
 clean:
 	rm -rf $(VENV) $(VENV_PEERS) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output

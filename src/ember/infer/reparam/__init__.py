@@ -1,7 +1,27 @@
 """Offer reparameterisers; re-exports only."""
 
+from ember.guides.reparam.gumbel_softmax import GumbelSoftmaxReparam
 from ember.guides.reparam.loc_scale import LocScaleReparam
+from ember.guides.reparam.projected_normal import ProjectedNormalReparam
 from ember.guides.reparam.reparam import Reparam
+from ember.guides.reparam.split import SplitReparam
+from ember.guides.reparam.strategies import AutoReparam, MinimalReparam, Strategy
+from ember.guides.reparam.student_t import StudentTReparam
 from ember.guides.reparam.transform import TransformReparam
+from ember.guides.reparam.unit_jacobian import DiscreteCosineReparam, HaarReparam, UnitJacobianReparam
 
-__all__ = ["LocScaleReparam", "Reparam", "TransformReparam"]
+__all__ = [
+    "AutoReparam",
+    "DiscreteCosineReparam",
+    "GumbelSoftmaxReparam",
+    "HaarReparam",
+    "LocScaleReparam",
+    "MinimalReparam",
+    "ProjectedNormalReparam",
+    "Reparam",
+    "SplitReparam",
+    "Strategy",
+    "StudentTReparam",
+    "TransformReparam",
+    "UnitJacobianReparam",
+]

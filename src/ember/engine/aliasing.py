@@ -60,7 +60,7 @@ def _split_dim(op: Operation, rest: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 
 def _view(
-    recorder: DispatchRecorder,
+    recorder: Recording,
     parent: View,
     op: Operation,
     rest: tuple[Any, ...],

@@ -71,8 +71,8 @@ def _close_over_constant_carries(node: Node) -> tuple[Node, dict[Value, Value]]:
         regions.append(Program(inputs, region.constants, region.nodes, outputs))
     attributes = {**node.attributes, "num_carry": len(kept)} if node.op == "scan" else node.attributes
     args = (tuple(carry[index] for index in kept), *middle, (*outer, *(carry[index] for index in fixed)))
-    outputs = tuple(node.outputs[index] for index in kept) + node.outputs[count:]
-    changed = replace(node, args=args, regions=tuple(regions), outputs=outputs, attributes=attributes)
+    results = tuple(node.outputs[index] for index in kept) + node.outputs[count:]
+    changed = replace(node, args=args, regions=tuple(regions), outputs=results, attributes=attributes)
     return changed, {node.outputs[index]: carry[index] for index in fixed}
 
 

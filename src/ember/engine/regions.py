@@ -99,7 +99,7 @@ def blank(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
 
 
 def partial_derivatives(
-    results: list[torch.Tensor], by: list[torch.Tensor], incoming: list[torch.Tensor]
+    results: Sequence[torch.Tensor], by: Sequence[torch.Tensor], incoming: Sequence[torch.Tensor]
 ) -> list[torch.Tensor | None]:
     """Return the vector-Jacobian products of results by tensors of the same region, None where zero."""
     # torch.autograd.grad imports torch's symbolic shapes (and sympy, 1 s) to check what comes in.

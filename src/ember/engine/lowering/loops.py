@@ -42,7 +42,14 @@ def loop_nest(k: Kernel, space: Sequence[int], body: Body) -> None:
     level(0, [])
 
 
-def loop(k: Kernel, extent: int, lanes: int, body: Callable[[Linear], None], unroll: bool = False) -> None:
+def loop(
+    k: Kernel,
+    extent: int,
+    lanes: int,
+    body: Callable[[Linear], None],
+    unroll: bool = False,
+    start: int = 0,
+) -> None:
     """Emit one loop; with several lanes the last iteration is masked, or done singly where masks are slow."""
     if extent == 0:
         return
@@ -52,7 +59,7 @@ def loop(k: Kernel, extent: int, lanes: int, body: Callable[[Linear], None], unr
             counted(k, 0, whole, lanes, lanes, body, extent)
         counted(k, whole, extent, 1, 1, body, extent)
         return
-    counted(k, 0, extent, lanes, lanes, body, extent, unroll)
+    counted(k, start, extent, lanes, lanes, body, extent, unroll)
 
 
 def counted(
@@ -100,13 +107,29 @@ def counted(
 
 
 def loop_rows(
-    k: Kernel, start: Linear, count: int, extent: int, lanes: int, body: Callable[[Linear], None]
+    k: Kernel,
+    start: Linear,
+    count: int,
+    extent: int,
+    lanes: int,
+    body: Callable[[Linear], None],
+    height: int,
+    tile: Callable[[Linear], None],
 ) -> None:
-    """Loop over ``count`` rows from ``start``, those that exist; ``count`` is a multiple of the lanes."""
+    """Loop over ``count`` rows from ``start``, those that exist; ``count`` is a multiple of the lanes.
+
+    :param height: if not 0, ``tile`` takes that many rows at once, a power of two, as long as there are.
+    """
     first = k.index_value(start)
     stop = k.add(first, const(count, "i64"))
     stop = k.select(k.compare("gt", stop, const(extent, "i64")), const(extent, "i64"), stop)
-    if lanes > 1 and extent % lanes and not k.masked_tails:
+    if height:
+        whole_rows = k.binary("and", k.sub(stop, first), const(-height, "i64"))
+        full = k.add(first, whole_rows)
+        _dynamic(k, first, full, height, 1, extent, tile)
+        if extent % height:
+            _dynamic(k, full, stop, 1, 1, extent, body)
+    elif lanes > 1 and extent % lanes and not k.masked_tails:
         # Whole vectors first, then the rest of the last block singly.
         whole = extent - extent % lanes
         full = k.select(k.compare("gt", stop, const(whole, "i64")), const(whole, "i64"), stop)

@@ -12,6 +12,7 @@ from .loops import UNROLLED_CHUNKS, counted, loop, loop_rows, pointwise_loop
 from .scattering import copy_base, load_now, scatter_element
 from .stages import MapStage, Reduce, Scatter, Stage
 from .tensors import Index, Tensor, spread
+from .tiles import Tile, tile_height
 
 
 def _prepare(k: Kernel, members: Sequence[Stage]) -> None:
@@ -100,6 +101,8 @@ class _Nest:
         for stage in members:
             if isinstance(stage, Reduce) and _accumulates(stage, original):
                 self.opened.setdefault(self.first_level(stage), []).append(stage)
+        self.height = tile_height(k, members, space)
+        self.tile = Tile(k, members, space[-1] if space else 0, self.height, self.accumulate_values)
 
     def first_level(self, stage: Reduce) -> int:
         """Return the loop level around which the stage's registers live."""
@@ -125,7 +128,16 @@ class _Nest:
     def rows(self, start: Linear, block_rows: int, num_rows: int) -> None:
         """Run the loops inside the first one for a block of rows."""
         lanes = self.k.lanes if len(self.space) == 1 else 1
-        loop_rows(self.k, start, block_rows, num_rows, lanes, lambda row: self.level(1, [row]))
+        loop_rows(
+            self.k,
+            start,
+            block_rows,
+            num_rows,
+            lanes,
+            lambda row: self.level(1, [row]),
+            self.height,
+            self.tile.run,
+        )
 
     def level(self, depth: int, variables: list[Linear]) -> None:
         self.open_level(depth)
@@ -141,13 +153,19 @@ class _Nest:
                 self.level(depth + 1, [*variables, variable])
                 self.k.flat = None
 
-            loop(
-                self.k,
-                self.space[depth],
-                self.k.lanes if innermost else 1,
-                step,
-                unroll=not innermost and inner <= UNROLLED_CHUNKS // 2,
-            )
+            start = 0
+            if depth == 0 and self.height:
+                start = self.space[0] - self.space[0] % self.height
+                counted(self.k, 0, start, self.height, 1, self.tile.run, self.space[0])
+            if start < self.space[depth]:
+                loop(
+                    self.k,
+                    self.space[depth],
+                    self.k.lanes if innermost else 1,
+                    step,
+                    unroll=not innermost and inner <= UNROLLED_CHUNKS // 2,
+                    start=start,
+                )
         self.close_level(depth, variables)
 
     def place(self, variables: list[Linear], shape: Sequence[int]) -> Index:
@@ -189,7 +207,10 @@ class _Nest:
 
     def accumulate(self, stage: Reduce, variables: list[Linear]) -> None:
         k = self.k
-        values = stage.value(k, self.place(variables, stage.shape))
+        self.accumulate_values(stage, variables, stage.value(k, self.place(variables, stage.shape)))
+
+    def accumulate_values(self, stage: Reduce, variables: list[Linear], values: list[Reg]) -> None:
+        k = self.k
         lanes = max((var.lanes for form in variables for var, _ in form.terms), default=1)
         if (stage, lanes) not in k.accumulators:
             self.combine_memory(stage, variables, values)

@@ -267,6 +267,14 @@ class Text:
         narrow = self.pure(rhs, reg.kind, len(order))
         return self.extract_single(narrow) if len(order) == 1 else narrow
 
+    def shuffle_two(self, a: Reg, b: Reg, order: Sequence[int]) -> Reg:
+        """Choose lanes from two registers side by side."""
+        full = type_name(a.kind, a.lanes)
+        pattern = ", ".join(f"i32 {lane}" for lane in order)
+        x, y = operand(a, a.lanes), operand(b, b.lanes)
+        rhs = f"shufflevector {full} {x}, {full} {y}, <{len(order)} x i32> <{pattern}>"
+        return self.pure(rhs, a.kind, len(order))
+
     def extract_single(self, reg: Reg) -> Reg:
         """Turn a vector of one lane into a scalar."""
         rhs = f"extractelement <1 x {LLVM[reg.kind]}> {reg.text}, i64 0"

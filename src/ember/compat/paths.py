@@ -36,6 +36,9 @@ TABLE: dict[str, tuple[str, ...]] = {
     "distributions.torch": _DISTRIBUTIONS,
     "distributions.torch_distribution": _DISTRIBUTIONS,
     "distributions.torch_transform": ("ember.distributions.transforms",),
+    "distributions.ComposeTransformModule": ("ember.distributions.transforms:ComposeTransformModule",),
+    "distributions.TransformModule": ("ember.distributions.transforms:TransformModule",),
+    "distributions.transforms.affine_autoregressive": ("ember.guides.flow:affine_autoregressive",),
     "distributions.transforms.haar": ("ember.distributions.transforms",),
     "distributions.util": (
         "ember.distributions.shapes",
@@ -95,5 +98,11 @@ TABLE: dict[str, tuple[str, ...]] = {
     "poutine.uncondition_messenger": ("ember.poutine.condition_messenger",),
     "poutine.util": ("ember.compat.sites", "ember.poutine.escape_messenger"),
     "primitives": ("ember.primitives", "ember"),
-    "util": ("ember.random_state", "ember.compat.numbers", "ember.compat.contexts", "ember.guides.checks"),
+    "util": (
+        "ember.random_state",
+        "ember.compat.numbers",
+        "ember.compat.contexts",
+        "ember.guides.checks",
+        "ember.poutine.site_checks",
+    ),
 }

@@ -131,12 +131,8 @@ def sum_out(
     live = dict(enumerate(_rescaled(factor, scale) for factor in component))
     uses = Counter(v for factor in live.values() for v in factor.variables)
     to_sum = frozenset(local)
-    inputs = tuple(factor.dims for factor in component)
-    sizes = {dim: size for f in component for dim, size in zip(f.dims, f.tensor.shape, strict=True)}
     result = next(iter(live.values()))
-    for position, picked in enumerate(
-        contraction_path(inputs, to_sum, tuple(sorted(sizes.items(), key=str)))
-    ):
+    for position, picked in enumerate(_path(component, to_sum)):
         operands = [live.pop(each) for each in picked]
         for operand in operands:
             uses.subtract(operand.variables)
@@ -153,17 +149,32 @@ def sum_out(
     return result
 
 
+def _path(component: list[Factor], to_sum: frozenset[int]) -> tuple[tuple[int, ...], ...]:
+    """Return the contraction path; dims are numbered by appearance, so that graphs of one form share it."""
+    sizes: dict[Dim, int] = {}
+    for factor in component:
+        sizes.update(zip(factor.dims, factor.tensor.shape, strict=True))
+    number = {dim: position for position, dim in enumerate(sizes)}
+    inputs = tuple(tuple(number[dim] for dim in factor.dims) for factor in component)
+    return contraction_path(inputs, frozenset(number[v] for v in to_sum), tuple(sizes.values()))
+
+
 @functools.lru_cache(maxsize=1024)
 def contraction_path(
-    inputs: tuple[tuple[Dim, ...], ...], summed: frozenset[int], sizes: tuple[tuple[Dim, int], ...]
+    inputs: tuple[tuple[int, ...], ...], summed: frozenset[int], sizes: tuple[int, ...]
 ) -> tuple[tuple[int, ...], ...]:
-    """Return which factors to combine in which order; results get the numbers after those of the inputs."""
+    """Return which factors to combine in which order; results get the numbers after those of the inputs.
+
+    :param inputs: dims of each factor, as numbers.
+    :param summed: those to sum out.
+    :param sizes: sizes of the dims, by number.
+    """
     if len(inputs) == 1:
         return ((0,),)
     from opt_einsum.paths import ssa_greedy_optimize
 
     output = frozenset(dim for dims in inputs for dim in dims) - summed
-    path = ssa_greedy_optimize([frozenset(dims) for dims in inputs], output, dict(sizes))
+    path = ssa_greedy_optimize([frozenset(dims) for dims in inputs], output, dict(enumerate(sizes)))
     return tuple(tuple(each) for each in path)
 
 

@@ -45,14 +45,15 @@ class EnumMessenger(Messenger):
                 )
             )
         self.first_available_dim = -1 if first_available_dim is None else first_available_dim
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _Known] = {}  # earlier sites whose values have enumeration dims
+        self._always: list[str] = []  # those in no markov context
 
     def __enter__(self) -> Any:
-        self._known = {}
+        self._reset()
         return super().__enter__()
 
     def _reset(self) -> None:
-        self._known = {}
+        self._known, self._always = {}, []
 
     def _pyro_sample(self, msg: Message) -> None:
         if type(msg["fn"]).__name__ == "_Subsample":
@@ -80,9 +81,12 @@ class EnumMessenger(Messenger):
         enumerated = infer.pop("_enumerated_value", None)
         if enumerated is not None and msg["value"] is not enumerated:  # a handler further out gave another
             del scope[infer.pop("_enumerate_dim")]
-        self._known[str(msg["name"])] = _Known(
-            infer.get("_markov_depth", 0), _counters(msg), self._dims_of(msg, scope)
-        )
+        dims = self._dims_of(msg, scope)
+        if dims:
+            name, depth = str(msg["name"]), infer.get("_markov_depth", 0)
+            self._known[name] = _Known(depth, _counters(msg), dims)
+            if not depth:
+                self._always.append(name)
 
     def _dims_of(self, msg: Message, scope: dict[int, int]) -> dict[int, int]:
         """Return the enumeration dims of a latent site's value, with ids."""
@@ -103,8 +107,10 @@ class EnumMessenger(Messenger):
         seen = msg["infer"].get("_markov_scope", {})
         counters = _counters(msg)
         scope: dict[int, int] = {}
-        for name, known in self._known.items():
-            if not known.dims or known.depth > seen.get(name, 0):
+        # Sites in no markov context are always in scope; of the others, those that the contexts name.
+        for name in [*self._always, *(name for name in seen if name in self._known)]:
+            known = self._known[name]
+            if known.depth > seen.get(name, 0):
                 continue
             if any(counters.get(plate, count) != count for plate, count in known.counters.items()):
                 continue
@@ -135,7 +141,8 @@ class EnumMessenger(Messenger):
 
 
 def _counters(msg: Message) -> dict[str, int]:
-    return {frame.name: frame.counter for frame in msg["cond_indep_stack"] if frame.dim is None}
+    plates = msg["cond_indep_stack"]
+    return {frame.name: frame.counter for frame in plates if frame.dim is None} if plates else {}
 
 
 def support_values(fn: Any) -> Tensor:

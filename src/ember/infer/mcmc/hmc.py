@@ -33,7 +33,7 @@ class HMC(MCMCKernel):
 
     Give a model, or a potential function (then with ``initial_params`` to :class:`MCMC`).
 
-    :param model: callable with sample statements, all latent ones continuous.
+    :param model: callable with sample statements; discrete latent ones of finite support are summed out.
     :param potential_fn: unconstrained values by site → negative log density.
     :param step_size: first step size.
     :param trajectory_length: time to integrate for; by default ``step_size * num_steps``, and 2π without
@@ -45,7 +45,7 @@ class HMC(MCMCKernel):
         own.
     :param transforms: maps from constrained to unconstrained values by site, in place of those of the
         supports.
-    :param max_plate_nesting: accepted for programs that give it; not needed.
+    :param max_plate_nesting: accepted for programs that give it; found by a run.
     :param jit_compile: without effect, warns. So are ``jit_options`` and ``ignore_jit_warnings``.
     :param target_accept_prob: acceptance that step size adaptation aims at.
     :param init_strategy: starting values, site record → value; by default uniform on (−2, 2) in unconstrained

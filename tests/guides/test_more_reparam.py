@@ -7,7 +7,7 @@ import ember
 import ember.distributions as dist
 from ember import optim, poutine
 from ember.distributions.transforms import Permute
-from ember.infer import SVI, Trace_ELBO
+from ember.infer import MCMC, NUTS, SVI, Trace_ELBO
 from ember.infer.autoguide import AutoDelta, AutoNormal
 from ember.infer.reparam import (
     AutoReparam,
@@ -187,3 +187,18 @@ def test_auto_reparam_with_a_guide():
         svi.step()
     assert sum(svi.step() for _ in range(30)) < first
     assert "z_centered" in ember.get_param_store()
+
+
+def test_split_counts_under_nuts():
+    def model():
+        ember.sample(
+            "x", dist.Normal(torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.5, 1.0, 2.0])).to_event(1)
+        )
+
+    changed = poutine.reparam(model, config={"x": SplitReparam([1, 2], dim=-1)})
+    mcmc = MCMC(NUTS(changed), num_samples=800, warmup_steps=300, disable_progbar=True)
+    mcmc.run()
+    samples = mcmc.get_samples()
+    joined = torch.cat([samples["x_split_0"], samples["x_split_1"]], -1)
+    torch.testing.assert_close(joined.mean(0), torch.tensor([1.0, -2.0, 0.5]), atol=0.35, rtol=0)
+    torch.testing.assert_close(joined.std(0), torch.tensor([0.5, 1.0, 2.0]), atol=0, rtol=0.2)

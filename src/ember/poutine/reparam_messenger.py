@@ -66,7 +66,8 @@ class ReparamMessenger(Messenger):
             )
         finally:
             reparam.args_kwargs = None
-        if new["fn"] is None or (new["is_observed"] and not msg["is_observed"]):
+        if new["fn"] is None:
+            # A computed value with a distribution is a term of the density, and not deterministic.
             new = self._deterministic(msg, new)
             msg["infer"]["_deterministic"] = True
         msg["fn"] = new["fn"]
@@ -76,8 +77,6 @@ class ReparamMessenger(Messenger):
     @staticmethod
     def _deterministic(msg: Message, new: ReparamResult) -> ReparamResult:
         """Turn a site whose value the reparameteriser computed into a deterministic one, of equal shape."""
-        if new["fn"] is not None:
-            return new
         value, event_dim = new["value"], msg["fn"].event_dim
         expected = tuple(msg["fn"].event_shape)
         if tuple(value.shape[value.ndim - event_dim :]) != expected:

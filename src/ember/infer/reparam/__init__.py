@@ -2,6 +2,7 @@
 
 from ember.guides.reparam.gumbel_softmax import GumbelSoftmaxReparam
 from ember.guides.reparam.loc_scale import LocScaleReparam
+from ember.guides.reparam.neutra import NeuTraReparam
 from ember.guides.reparam.projected_normal import ProjectedNormalReparam
 from ember.guides.reparam.reparam import Reparam
 from ember.guides.reparam.split import SplitReparam
@@ -17,6 +18,7 @@ __all__ = [
     "HaarReparam",
     "LocScaleReparam",
     "MinimalReparam",
+    "NeuTraReparam",
     "ProjectedNormalReparam",
     "Reparam",
     "SplitReparam",

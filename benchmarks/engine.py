@@ -1,8 +1,8 @@
 """Time gradients of posteriors as machine code against eager torch, and what their compilation takes.
 
-Run ``python benchmarks/engine.py [name ...]``. Times of a gradient are the best of several repetitions inside
-one native loop, so that they do not contain the call from Python; eager times are of the same function in this
-process.
+Run ``python benchmarks/engine.py [name ...]``. Times of a gradient are the best of several repetitions
+inside one native loop, so that they do not contain the call from Python; eager times are of the same function
+in this process.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Keep compiled programs in the user's cache directory, across processes.
 
-An entry is executed only if it was written by this user on this machine: the directory and its files must belong
-to the user and be writable to nobody else, and each entry carries a message authentication code (HMAC-SHA-256)
-under a random key that lives beside them. Anything else is compiled anew.
+An entry is executed only if it was written by this user on this machine: the directory and its files must
+belong to the user and be writable to nobody else, and each entry carries a message authentication code
+(HMAC-SHA-256) under a random key that lives beside them. Anything else is compiled anew.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def code_version() -> str:
 
 
 def load(key: str) -> tuple[dict[str, Any], bytes] | None:
-    """Return the description and machine code stored under ``key``, or None if there are none to be trusted."""
+    """Return the description and machine code stored under ``key``, or None if none are to be trusted."""
     folder = directory()
     path = folder / f"{key}.bin"
     try:
@@ -154,8 +154,8 @@ def _warn(folder: Path, error: OSError) -> None:
     if not _warned:
         _warned = True
         warnings.warn(
-            f"compiled programs cannot be kept in {folder} ({error}); they will be compiled again by the next "
-            "process. Set EMBER_CACHE_DIR to a folder of your own that can be written to.",
+            f"compiled programs cannot be kept in {folder} ({error}); the next process will compile them "
+            "again. Set EMBER_CACHE_DIR to a folder of your own that can be written to.",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
+from ember.engine.blas_threads import single_threaded_blas
 from ember.engine.lowering.lower import Layout
 from ember.engine.machine import Code
 from ember.errors import message
@@ -21,8 +22,8 @@ _ALIGNMENT = 64
 class Context:
     """What one thread needs to run a program: workspace, outputs, flags and the table of pointers.
 
-    A context is used by one thread at a time; :meth:`interrupt` and :attr:`progress` may be called from others
-    while it runs. Nothing is allocated while machine code runs.
+    A context is used by one thread at a time; :meth:`interrupt` and :attr:`progress` may be called from
+    others while it runs. Nothing is allocated while machine code runs.
     """
 
     def __init__(self, program: CompiledProgram) -> None:
@@ -39,6 +40,7 @@ class Context:
         self._first_output = len(pointers)
         self._table = (ctypes.c_void_p * (len(pointers) + len(layout.outputs)))(*pointers)
         self._call = program.code.function
+        self._uses_blas = any(symbol.startswith(("blas.", "lapack.")) for symbol in layout.symbols)
         self.outputs: tuple[torch.Tensor, ...] = ()
         self.new_outputs()
 
@@ -89,7 +91,11 @@ class Context:
         flags[LIMIT] = _NO_LIMIT if limit is None else limit
         if self._interrupted:
             flags[LIMIT] = 0
-        self._call(self._arena_address, self._table)
+        if self._uses_blas:
+            with single_threaded_blas():
+                self._call(self._arena_address, self._table)
+        else:
+            self._call(self._arena_address, self._table)
         if flags[ERROR]:
             flags[ERROR] = 0
             raise IndexError(message("an index computed by a compiled program is out of bounds"))

@@ -7,7 +7,7 @@ from lowering_checks import TARGETS, agree, gradient_of, tensor
 from ember.engine.capture import capture
 from ember.engine.compile import compile
 
-SIZES = [1, 3, 20, 60]
+SIZES = [1, 3, 8, 20, 60]
 
 
 def positive(n, batch=()):
@@ -48,7 +48,7 @@ def test_broadcast_products():
 
 
 @pytest.mark.parametrize("n", SIZES)
-@pytest.mark.parametrize("batch", [(), (3,)], ids=str)
+@pytest.mark.parametrize("batch", [(), (3,), (2, 11)], ids=str)
 def test_cholesky_and_triangular_systems(n, batch):
     def density(s, y):
         factor = torch.linalg.cholesky(s)
@@ -61,9 +61,10 @@ def test_cholesky_and_triangular_systems(n, batch):
 @pytest.mark.parametrize("upper", [False, True])
 @pytest.mark.parametrize("left", [False, True])
 @pytest.mark.parametrize("unit", [False, True])
-def test_forms_of_triangular_systems(upper, left, unit):
-    a = tensor((5, 5)) + 4 * torch.eye(5, dtype=torch.float64)
-    y = tensor((5, 3)) if left else tensor((3, 5))
+@pytest.mark.parametrize(("n", "sides"), [(5, 3), (3, 30), (12, 3)])
+def test_forms_of_triangular_systems(upper, left, unit, n, sides):
+    a = tensor((2, n, n)) * 0.3 + 4 * torch.eye(n, dtype=torch.float64)
+    y = tensor((n, sides)) if left else tensor((sides, n))
 
     def several(a, y):
         options = {"left": left, "unitriangular": unit}
@@ -118,9 +119,13 @@ def test_symmetric_eigenproblems(n):
 
 @pytest.mark.parametrize("target", TARGETS, ids=["host", "plain"])
 def test_failed_factorisations_give_nan_not_numbers(target):
-    indefinite = -torch.eye(4, dtype=torch.float64)
-    program = capture(lambda s: torch.linalg.cholesky_ex(s).L, indefinite)
-    assert compile(program, target, use_disk=False)(indefinite)[0].isnan().all()
+    for n in (4, 12):
+        indefinite = torch.eye(n, dtype=torch.float64)
+        indefinite[2, 2] = -1.0
+        program = capture(lambda s: torch.linalg.cholesky_ex(s), indefinite)
+        factor, code = compile(program, target, use_disk=False)(indefinite)
+        assert factor.isnan().all()
+        assert code.item() == 3
     singular = torch.zeros(3, 3, dtype=torch.float64)
     program = capture(lambda a: torch.linalg.inv_ex(a).inverse, torch.eye(3, dtype=torch.float64))
     assert compile(program, target, use_disk=False)(singular)[0].isnan().all()

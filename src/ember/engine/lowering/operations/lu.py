@@ -132,8 +132,8 @@ def _factors_for_gradient(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, bool]:
     """Factorise a matrix or its transpose, as the gradient expects.
 
-    torch factorises the transpose if the matrix is contiguous in memory. Its gradients know, and solve with the
-    adjoint if it is not; a program does not say, but the operations that read the factors do.
+    torch factorises the transpose if the matrix is contiguous in memory. Its gradients know, and solve with
+    the adjoint if it is not; a program does not say, but the operations that read the factors do.
 
     :returns: factors by columns, pivots, codes, the factors as torch has them, whether of the transpose.
     """

@@ -16,6 +16,7 @@ from ..tensors import Index, Tensor, broadcast
 from .insets import triangle
 from .lapack import each_matrix, failed, fill, letter, num_matrices, spoil
 from .products import base_of, element_address
+from .small_matrices import LARGEST, small_cholesky, small_solve
 from .views import expand, transpose
 
 
@@ -23,6 +24,8 @@ from .views import expand, transpose
 def cholesky(b: Builder, a: Tensor) -> tuple[Tensor, Tensor]:
     """Return the lower factor, NaN where the matrix is not positive definite, and LAPACK's codes."""
     n = a.shape[-1]
+    if 1 <= n <= LARGEST:
+        return small_cholesky(b, a)
     factor, info = b.new(a.shape, a.kind), b.new(a.shape[:-2], "i32")
 
     def run(k: Kernel) -> None:
@@ -67,6 +70,8 @@ def solve_triangular(
     b: Builder, a: Tensor, y: Tensor, upper: bool, left: bool = True, unit: bool = False
 ) -> Tensor:
     """Solve ``a x = y``, or ``x a = y``; one triangle of ``a`` is read."""
+    if 1 <= a.shape[-1] <= LARGEST and y.numel:
+        return small_solve(b, a, y, upper, left, unit)
     batch = joint_batch(a, y)
     matrix, is_flipped = base_of(a)
     matrix = expand(b, matrix, (*batch, *matrix.shape[-2:]))

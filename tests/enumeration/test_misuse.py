@@ -166,6 +166,53 @@ def test_dims_are_recycled():
     assert [trace.nodes[f"x{t}"]["infer"]["_enumerate_dim"] for t in range(5)] == [-1, -2, -1, -2, -1]
 
 
+def test_use_of_a_chain_after_its_context_is_refused():
+    @config_enumerate
+    def model():
+        x = torch.tensor(0)
+        for t in ember.markov(range(3)):
+            x = ember.sample(f"x{t}", dist.Categorical(torch.ones(2, 2)[x]))
+        ember.sample("y", dist.Normal(x.float(), 1.0), obs=torch.tensor(1.0))
+
+    with pytest.raises(ValueError, match=r"Enumeration dim conflict at site 'y'(?s:.*)Sample Sites"):
+        loss_of(model)
+
+
+@pytest.mark.parametrize("size", [3, 60])
+def test_iterations_of_a_sequential_plate(size):
+    @config_enumerate
+    def model():
+        total = torch.tensor(0.0)
+        for i in ember.plate("items", size):
+            z = ember.sample(f"z{i}", dist.Bernoulli(0.3))
+            ember.sample(f"x{i}", dist.Bernoulli(0.2 + 0.5 * z), obs=torch.tensor(1.0))
+            total = total + z if size == 3 else total
+        if size == 3:
+            ember.sample("y", dist.Normal(total, 1.0), obs=torch.tensor(1.0))
+
+    each = torch.tensor([0.7 * 0.2, 0.3 * 0.7])
+    if size == 60:
+        expected = size * each.sum().log()
+    else:
+        counts = [each[0] ** 3, 3 * each[0] ** 2 * each[1], 3 * each[0] * each[1] ** 2, each[1] ** 3]
+        likelihood = dist.Normal(torch.arange(4.0), 1.0).log_prob(torch.tensor(1.0)).exp()
+        expected = (torch.stack(counts) * likelihood).sum().log()
+    assert loss_of(model) == pytest.approx(-expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("mask", [False, torch.tensor(False)])
+def test_masked_sites_keep_their_prior_when_summed_out(mask):
+    @config_enumerate
+    def model():
+        with poutine.mask(mask=mask):
+            z = ember.sample("z", dist.Categorical(torch.tensor([0.2, 0.3, 0.5])))
+        ember.sample("x", dist.Normal(z.float(), 1.0), obs=torch.tensor(2.0))
+
+    likelihood = dist.Normal(torch.arange(3.0), 1.0).log_prob(torch.tensor(2.0))
+    expected = (torch.tensor([0.2, 0.3, 0.5]).log() + likelihood).logsumexp(0)
+    assert loss_of(model) == pytest.approx(-expected.item(), rel=1e-6)
+
+
 def test_third_parties_reach_the_allocator():
     dim, first = runtime._ENUM_ALLOCATOR.allocate({-1, -2})
     assert dim == -3

@@ -122,7 +122,9 @@ def draw_discrete(recorded: Trace, temperature: int) -> Trace:
     for name in following:
         scored.remove_node(name)
     scored.compute_log_prob()
-    _, steps = eliminate(model_factors(scored), variables, reduce=log_sum_exp if temperature else log_max)
+    _, steps = eliminate(
+        model_factors(scored, variables), variables, reduce=log_sum_exp if temperature else log_max
+    )
     drawn = draw_backward(steps, temperature)
     result = Trace()
     for name, site in recorded.nodes.items():
@@ -138,7 +140,7 @@ def draw_discrete(recorded: Trace, temperature: int) -> Trace:
     return result
 
 
-_OF_ENUMERATION = ("_enumerate_dim", "_dim_to_id", "enumerate")
+_OF_ENUMERATION = ("_enumerate_dim", "_first_enumerate_dim", "_dim_to_id", "enumerate")
 
 
 def _depends_on_enumerated(site: Any) -> bool:

@@ -122,7 +122,7 @@ class TraceEnum_ELBO(ELBO):
             if site["type"] == "sample" and site["infer"].get("_enumerate_dim") is not None
         ]
         replayed = poutine.replay(model, trace=guide_trace)
-        enumerated = EnumMessenger(min(used, default=-nesting) - 1)(replayed)
+        enumerated = EnumMessenger(-1 - nesting, reserved=used)(replayed)
         model_trace = poutine.trace(enumerated).get_trace(*args, **kwargs)
         validate = settings.read("validate_infer")
         _refuse_sequential(model_trace, guide_trace)

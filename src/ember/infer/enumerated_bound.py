@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from typing import Any, NamedTuple
 
 import torch
@@ -31,11 +32,13 @@ class Cost(NamedTuple):
 
 
 def sample_sites(trace: Trace) -> list[Any]:
-    """Return the records of the sample sites that count."""
+    """Return the records of the sample sites that count, enumerated ones in any case."""
     return [
         site
         for site in trace.nodes.values()
-        if site["type"] == "sample" and site["mask"] is not False and not site["infer"].get("_deterministic")
+        if site["type"] == "sample"
+        and not site["infer"].get("_deterministic")
+        and (site["mask"] is not False or site["infer"].get("_enumerate_dim") is not None)
     ]
 
 
@@ -45,9 +48,20 @@ def variables_of(trace: Trace) -> dict[int, Variable]:
     return {variable.id: variable for variable in found if variable is not None}
 
 
-def model_factors(trace: Trace) -> list[Factor]:
-    """Return a factor for each site that counts; the trace has its log probabilities."""
-    return [factor_of(site, site["unscaled_log_prob"]) for site in sample_sites(trace)]
+def model_factors(trace: Trace, summed: Container[int]) -> list[Factor]:
+    """Return a factor for each site that counts; the trace has its log probabilities.
+
+    :param summed: ids of the variables that are summed out.
+    """
+    factors = []
+    for site in sample_sites(trace):
+        variable = variable_of(site)
+        is_summed = variable is not None and variable.id in summed
+        try:
+            factors.append(factor_of(site, site["unscaled_log_prob"], masked=not is_summed))
+        except ValueError as error:
+            raise ValueError(f"{error}\n{trace.format_shapes()}") from error
+    return factors
 
 
 def eliminated(
@@ -56,7 +70,7 @@ def eliminated(
     """Sum the model's own enumerated sites out of its density; returns what is left and the steps."""
     own = {v: each for v, each in variables_of(model_trace).items() if v not in guide_variables}
     kept = {v: each.plates for v, each in guide_variables.items()}
-    return eliminate([*model_factors(model_trace), *(probes or [])], own, kept)
+    return eliminate([*model_factors(model_trace, own), *(probes or [])], own, kept)
 
 
 def enumerated_bound(model_trace: Trace, guide_trace: Trace) -> tuple[Any, Any]:

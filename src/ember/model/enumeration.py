@@ -63,7 +63,7 @@ class EnumeratedScoreMessenger(ScoreMessenger):
             super()._postprocess_message(msg)
             return
         variable = variable_of(msg) if "_dim_to_id" in msg["infer"] else None
-        if not counts(msg):
+        if variable is None and not counts(msg):
             return
         log_prob = msg["fn"].log_prob(msg["value"], *msg["args"], **msg["kwargs"])
         if variable is not None:
@@ -71,7 +71,7 @@ class EnumeratedScoreMessenger(ScoreMessenger):
         if variable is None and not _has_enumerated_dims(msg, log_prob):
             self.terms.append(weigh(msg, log_prob, str(msg["name"]) in self.blocks))
         else:
-            self.factors.append(factor_of(msg, log_prob))
+            self.factors.append(factor_of(msg, log_prob, masked=variable is None))
 
     def total(self) -> Tensor:
         """Return the log density with the enumerated sites summed out, a scalar."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,8 @@ from ember.poutine.messenger import Messenger
 from ember.poutine.runtime import Message
 
 CONFLICT = -1  # in place of a variable's id: several variables in scope use this dim
+
+_SHORTAGE = -40  # dims further left are scarce: torch has 64
 
 
 class _Known(NamedTuple):
@@ -32,10 +35,11 @@ class EnumMessenger(Messenger):
     ones also get ``infer["_enumerate_dim"]``.
 
     :param first_available_dim: rightmost dim that may be used; all plates must be right of it.
+    :param reserved: dims that may not be used, as those of a guide whose values are replayed.
     :raises ValueError: at sites that cannot be enumerated, and for dims that collide.
     """
 
-    def __init__(self, first_available_dim: int | None = None) -> None:
+    def __init__(self, first_available_dim: int | None = None, reserved: Iterable[int] = ()) -> None:
         if first_available_dim is not None and first_available_dim >= 0:
             raise ValueError(
                 message(
@@ -45,6 +49,7 @@ class EnumMessenger(Messenger):
                 )
             )
         self.first_available_dim = -1 if first_available_dim is None else first_available_dim
+        self._reserved = frozenset(reserved)
         self._known: dict[str, _Known] = {}  # earlier sites whose values have enumeration dims
         self._always: list[str] = []  # those in no markov context
 
@@ -65,13 +70,14 @@ class EnumMessenger(Messenger):
             for dim, variable in self._dims_of(msg, inherited).items():
                 scope[dim] = CONFLICT if scope.get(dim, variable) != variable else variable
         elif infer.get("enumerate") == "parallel":
-            dim, variable = ENUM_ALLOCATOR.allocate({*scope, *self._kept_dims(msg)}, self._first(msg))
+            dim, variable = self._allocate(msg, scope)
             msg["value"] = _all_values(msg, dim)
             msg["done"] = True
             infer["_enumerate_dim"] = dim
             infer["_enumerated_value"] = msg["value"]
             scope[dim] = variable
         infer["_dim_to_id"] = scope
+        infer["_first_enumerate_dim"] = self.first_available_dim
 
     def _pyro_post_sample(self, msg: Message) -> None:
         infer = msg["infer"]
@@ -117,6 +123,19 @@ class EnumMessenger(Messenger):
             for dim, variable in known.dims.items():
                 scope[dim] = CONFLICT if scope.get(dim, variable) != variable else variable
         return scope
+
+    def _allocate(self, msg: Message, scope: dict[int, int]) -> tuple[int, int]:
+        """Return a free dim, and a new id."""
+        first = self._first(msg)
+        taken = {*scope, *self._reserved, *self._kept_dims(msg)}
+        if _counters(msg):
+            # Iterations of a sequential plate could share dims, but then nothing after the plate could
+            # depend on several of them: so they do only where dims run short.
+            roomy = taken.union(*(known.dims for known in self._known.values()))
+            dim, variable = ENUM_ALLOCATOR.allocate(roomy, first)
+            if dim >= _SHORTAGE:
+                return dim, variable
+        return ENUM_ALLOCATOR.allocate(taken, first)
 
     def _kept_dims(self, msg: Message) -> set[int]:
         """Return the dims of sites that will be in scope together with this one, though not in its own."""

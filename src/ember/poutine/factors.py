@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -53,6 +54,8 @@ def factor_of(site: Any, log_prob: Any, masked: bool = True) -> Factor:
 
     :param site: a site's record.
     :param log_prob: its log probability, neither scaled nor masked.
+    :param masked: whether its mask counts. At sites that are summed out it does not: where such a site is
+        masked out, its prior weighs its values, and sums to one if nothing depends on it.
     :raises ValueError: if it varies along a dim that is neither a plate's nor that of one variable in scope.
     """
     mask = site["mask"]
@@ -89,8 +92,10 @@ def pack(site: Any, tensor: Tensor) -> Factor:
         else:
             undeclared.append(axis)
     has_variables = any(isinstance(dim, int) for dim in dims)
-    if undeclared and has_variables:
-        _refuse_dim(site, tensor, undeclared[-1] - tensor.ndim, "no plate or variable in scope declares it")
+    left = [axis for axis in undeclared if axis - tensor.ndim <= infer.get("_first_enumerate_dim", -math.inf)]
+    if left or (undeclared and has_variables):
+        dim = (left or undeclared)[-1] - tensor.ndim
+        _refuse_dim(site, tensor, dim, "no plate or variable in scope declares it")
     if sizes != list(tensor.shape):
         tensor = tensor.expand(sizes)
     if undeclared:

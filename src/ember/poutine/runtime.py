@@ -36,6 +36,7 @@ class InferDict(TypedDict, total=False):
     _markov_scope: Any
     _markov_kept: set[str]
     _enumerate_dim: int
+    _first_enumerate_dim: int
     _dim_to_symbol: dict[int, str]
     _dim_to_id: dict[int, int]
 
@@ -234,8 +235,7 @@ def get_mask() -> Any:
     return apply_stack(new_message("get_mask", None, _no_value))["mask"]
 
 
-def _no_value() -> None:
-    return None
+def _no_value() -> None: ...
 
 
 def get_plates() -> tuple[CondIndepStackFrame, ...]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ember.atomic_file import write_atomically
 from ember.errors import FileFormatError
 
 _FORMAT = "ember-optim-1"
@@ -27,17 +26,7 @@ def save(filename: Any, state: dict[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     described = {name: _encode(each, tensors, name) for name, each in state.items()}
     metadata = {"format": _FORMAT, "state": json.dumps(described)}
-    path = Path(filename)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(to_bytes(tensors, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(filename, to_bytes(tensors, metadata))
 
 
 def _encode(value: Any, tensors: dict[str, Tensor], name: str) -> Any:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import torch
 from torch.distributions.constraints import Constraint
 
+from ember.atomic_file import write_atomically
 from ember.errors import FileFormatError
 from ember.params.constraint_text import constraint_classes, from_text, to_text
 
@@ -33,17 +32,7 @@ def save(filename: Any, params: Mapping[str, torch.Tensor], constraints: Mapping
     metadata = {"format": _FORMAT, "constraints": json.dumps(described)}
     # Clones, since parameters may share memory and safetensors refuses that.
     tensors = {name: leaf.detach().clone().contiguous() for name, leaf in params.items()}
-    path = Path(filename)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(to_bytes(tensors, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(filename, to_bytes(tensors, metadata))
 
 
 def load(filename: Any, map_location: Any = None) -> tuple[dict[str, torch.Tensor], dict[str, Constraint]]:

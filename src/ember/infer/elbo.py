@@ -146,21 +146,30 @@ class ELBO(ABC):
         replayed = poutine.replay(model, trace=guide_trace)
         model_trace = poutine.trace(replayed, graph_type=self.graph_type).get_trace(*args, **kwargs)
         nesting = self.max_plate_nesting + particle_dims
-        if validate:
-            if self.strict_enumeration_warning:
-                check_if_enumerated(guide_trace)
-            check_model_guide_match(model_trace, guide_trace, nesting)
-            check_factors(guide_trace)
-        remove_subsample_sites(guide_trace)
-        remove_subsample_sites(model_trace)
-        model_trace.compute_log_prob()
-        guide_trace.compute_score_parts()
-        if validate:
-            for trace in (model_trace, guide_trace):
-                for site in trace.nodes.values():
-                    if site["type"] == "sample":
-                        check_site_shape(site, nesting)
+        if validate and self.strict_enumeration_warning:
+            check_if_enumerated(guide_trace)
+        check_and_score(model_trace, guide_trace, nesting, validate)
         return model_trace, guide_trace
+
+
+def check_and_score(model_trace: Trace, guide_trace: Trace, nesting: float, validate: bool) -> None:
+    """Compute the log probabilities of a model's trace and its guide's, minibatches left out.
+
+    :param nesting: number of batch dims that plates may take.
+    :param validate: check that the traces match, factors and shapes.
+    """
+    if validate:
+        check_model_guide_match(model_trace, guide_trace, nesting)
+        check_factors(guide_trace)
+    remove_subsample_sites(guide_trace)
+    remove_subsample_sites(model_trace)
+    model_trace.compute_log_prob()
+    guide_trace.compute_score_parts()
+    if validate:
+        for trace in (model_trace, guide_trace):
+            for site in trace.nodes.values():
+                if site["type"] == "sample":
+                    check_site_shape(site, nesting)
 
 
 class ELBOModule(torch.nn.Module):

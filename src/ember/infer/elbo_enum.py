@@ -14,16 +14,14 @@ from torch import Tensor
 from ember import poutine, settings
 from ember.distributions import Bernoulli, Categorical
 from ember.errors import message
-from ember.guides.checks import check_model_guide_match, remove_subsample_sites
 from ember.infer.discrete import draw_discrete
-from ember.infer.elbo import ELBO, check_factors, find_max_plate_nesting
+from ember.infer.elbo import ELBO, check_and_score, find_max_plate_nesting
 from ember.infer.enum import iter_sequential_traces
 from ember.infer.enumerated_bound import eliminated, enumerated_bound, variables_of
 from ember.poutine.elimination import total
 from ember.poutine.enum_messenger import EnumMessenger
 from ember.poutine.factors import Factor
 from ember.poutine.plate_messenger import PlateMessenger
-from ember.poutine.site_checks import check_site_shape
 from ember.poutine.trace_struct import Trace
 
 
@@ -126,20 +124,9 @@ class TraceEnum_ELBO(ELBO):
         model_trace = poutine.trace(enumerated).get_trace(*args, **kwargs)
         validate = settings.read("validate_infer")
         _refuse_sequential(model_trace, guide_trace)
-        if validate:
-            if self.strict_enumeration_warning:
-                _warn_if_none(model_trace, guide_trace)
-            check_model_guide_match(model_trace, guide_trace, nesting)
-            check_factors(guide_trace)
-        remove_subsample_sites(guide_trace)
-        remove_subsample_sites(model_trace)
-        model_trace.compute_log_prob()
-        guide_trace.compute_score_parts()
-        if validate:
-            for trace in (model_trace, guide_trace):
-                for site in trace.nodes.values():
-                    if site["type"] == "sample":
-                        check_site_shape(site, nesting)
+        if validate and self.strict_enumeration_warning:
+            _warn_if_none(model_trace, guide_trace)
+        check_and_score(model_trace, guide_trace, nesting, validate)
         return model_trace, guide_trace
 
 

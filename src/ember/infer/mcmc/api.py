@@ -117,7 +117,7 @@ class MCMC:
         first draw after warmup there is nothing to keep, and the interrupt is raised again.
 
         :raises InitialisationError: if no starting point has a finite density and gradient.
-        :raises ValueError: for discrete latent sites, and as validation of the model does.
+        :raises ValueError: for discrete latent sites without finite support, and as validation does.
         """
         self._check_initial_params()
         self._arguments = (args, kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from .tensors import (
     broadcast_index,
     broadcast_level,
     squeeze,
+    unexpanded,
 )
 
 Operation = Callable[..., Any]
@@ -144,19 +146,40 @@ class Builder:
             compute = kind if kind != "i1" else self.promote(*operands)
         if shape is None:
             shape = broadcast(*(op.shape for op in operands if isinstance(op, Tensor)))
-        shape = tuple(shape)
+        numbers = {
+            place: const(op, compute) for place, op in enumerate(operands) if not isinstance(op, Tensor)
+        }
 
-        def emit(k: Kernel, index: Index) -> Reg:
+        def apply(k: Kernel, *elements: Reg) -> Reg:
+            rest = iter(elements)
             regs = [
-                k.convert(k.read(op, broadcast_index(op, index, shape)), compute)
-                if isinstance(op, Tensor)
-                else const(op, compute)
-                for op in operands
+                numbers[place] if place in numbers else k.convert(next(rest), compute)
+                for place in range(len(operands))
             ]
             return k.convert(function(k, *regs), kind)
 
-        pairs = [(op, broadcast_level(op.shape, shape)) for op in operands if isinstance(op, Tensor)]
-        return self.map(shape, kind, pairs, emit, cost)
+        return self.elementwise(apply, [op for op in operands if isinstance(op, Tensor)], kind, shape, cost)
+
+    def elementwise(
+        self,
+        function: Callable[..., Reg],
+        operands: Sequence[Tensor],
+        kind: str,
+        shape: Sequence[int],
+        cost: int,
+    ) -> Map:
+        """Apply ``function(kernel, *elements)`` to elements as they are, with broadcasting."""
+        shape = tuple(shape)
+        # What is the same along a dimension is computed once, and repeated afterwards.
+        sources = [unexpanded(each) for each in operands]
+        joint = broadcast(*(each.shape for each in sources))
+        if prod(joint) < prod(shape):
+            return self.expand(self.elementwise(function, sources, kind, joint, cost), shape)
+
+        def emit(k: Kernel, index: Index) -> Reg:
+            return function(k, *(k.read(each, broadcast_index(each, index, shape)) for each in operands))
+
+        return self.map(shape, kind, [(op, broadcast_level(op.shape, shape)) for op in operands], emit, cost)
 
     def promote(self, *operands: Tensor | Number) -> str:
         """Return the kind in which torch computes on these operands."""
@@ -168,9 +191,21 @@ class Builder:
         """Convert elements, if necessary."""
         if tensor.kind == kind:
             return tensor
-        return self.map(
-            tensor.shape, kind, [(tensor, True)], lambda k, index: k.convert(k.read(tensor, index), kind)
+        return self.elementwise(lambda k, x: k.convert(x, kind), [tensor], kind, tensor.shape, 1)
+
+    def expand(self, tensor: Tensor, shape: Sequence[int]) -> Map:
+        """Repeat elements along new dimensions and those of extent 1."""
+        shape = tuple(shape)
+        level = broadcast_level(tensor.shape, shape)
+        result = self.map(
+            shape,
+            tensor.kind,
+            [(tensor, level)],
+            lambda k, index: k.read(tensor, broadcast_index(tensor, index, shape)),
+            0,
         )
+        result.expanded = unexpanded(tensor)
+        return result
 
     def copy(self, tensor: Tensor) -> Map:
         """Make a tensor with the same elements and memory of its own."""

@@ -9,6 +9,7 @@ from .elements import Reg, type_name
 from .index import Linear
 from .kernel import Kernel, NeedsNested
 from .loops import UNROLLED_CHUNKS, counted, loop, loop_rows, pointwise_loop
+from .narrow import NarrowNest, horizontal, is_narrow
 from .scattering import copy_base, load_now, scatter_element
 from .stages import MapStage, Reduce, Scatter, Stage
 from .tensors import Index, Tensor, spread
@@ -50,7 +51,10 @@ def emit_group(k: Kernel, members: Sequence[Stage]) -> None:
         _prepare(k, members)
         if len(space) > 1 and all(_flattens(stage) for stage in members) and _try_flat(k, members, space):
             return
-        _Nest(k, members, space).run()
+        if is_narrow(k, members, space):
+            NarrowNest(k, members, space).run()
+        else:
+            _Nest(k, members, space).run()
     finally:
         k.members = set()
 
@@ -273,15 +277,3 @@ class _Nest:
 
 def _accumulates(stage: Reduce, original: tuple[int, ...] | None) -> bool:
     return original is not None or not stage.reduced or stage.reduced[-1]
-
-
-def horizontal(k: Kernel, stage: Reduce, parts: list[Reg]) -> list[Reg]:
-    """Combine the lanes of accumulators, halving their number each time."""
-    lanes = parts[0].lanes
-    while lanes > 1:
-        half = lanes // 2
-        low = [k.shuffle(part, list(range(half))) for part in parts]
-        high = [k.shuffle(part, list(range(half, lanes))) for part in parts]
-        parts = stage.combine(k, low, high)
-        lanes = half
-    return parts

@@ -60,7 +60,7 @@ class Map(Tensor):
     :ivar alias_of: for a reshape, the tensor with the same elements in the same order.
     """
 
-    __slots__ = ("alias_of", "cost", "emit", "operands", "repeat", "total", "transposed")
+    __slots__ = ("alias_of", "cost", "emit", "expanded", "operands", "repeat", "total", "transposed")
 
     def __init__(
         self,
@@ -77,6 +77,7 @@ class Map(Tensor):
         self.cost = cost
         self.total = cost
         self.transposed: Tensor | None = None  # for a transpose of the last two dimensions, what it is of
+        self.expanded: Tensor | None = None  # the smaller tensor whose elements this one repeats
         self.repeat = 1  # operands' elements read per element of this one
         self.alias_of = alias_of
 
@@ -97,6 +98,11 @@ def broadcast_level(shape: Sequence[int], joint: Sequence[int]) -> int:
         if size != 1:
             return SAME_ROW if axis >= lead and shape[axis - lead] == size else ANYWHERE
     return ANYWHERE
+
+
+def unexpanded(tensor: Tensor) -> Tensor:
+    """Return the tensor whose elements this one repeats along dimensions, or itself."""
+    return tensor.expanded if isinstance(tensor, Map) and tensor.expanded is not None else tensor
 
 
 def squeeze(shape: Sequence[int]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from ..builder import Builder, operation
 from ..elements import Reg, const, is_float
 from ..kernel import Kernel
 from ..stages import Reduce
-from ..tensors import Index, Tensor
+from ..tensors import Index, Tensor, unexpanded
 
 INLINE = 8  # sums over at most this many elements are written out inside the consumer's loop
 
@@ -39,6 +39,11 @@ def reduce_axes(
     shape = tensors[0].shape
     kept = tuple(size for axis, size in enumerate(shape) if axis not in axes)
     kinds = kinds or [reg.kind for reg in init]
+    if value is None and len(tensors) == 1:
+        smaller = _without_repeats(b, tensors[0], axes)
+        if smaller is not None:
+            reduced = reduce_axes(b, [smaller], axes, init, combine, None, finish, kinds, cost)
+            return [b.expand(each, kept) for each in reduced]
 
     def read_all(k: Kernel, index: Index) -> list[Reg]:
         return [k.convert(k.read(t, index), reg.kind) for t, reg in zip(tensors, init, strict=True)]
@@ -50,6 +55,15 @@ def reduce_axes(
     outputs = [b.new(kept, kind) for kind in kinds]
     b.add(Reduce([(t, True) for t in tensors], outputs, shape, axes, value, init, combine, finish, cost=cost))
     return outputs
+
+
+def _without_repeats(b: Builder, x: Tensor, axes: Sequence[int]) -> Tensor | None:
+    """Return the smaller tensor that ``x`` repeats along axes not reduced, with as many dimensions."""
+    source = unexpanded(x)
+    shape = (1,) * (len(x.shape) - len(source.shape)) + source.shape
+    if source is x or shape == x.shape or any(shape[axis] != x.shape[axis] for axis in axes):
+        return None
+    return b.reshape(source, shape)
 
 
 def _inline(

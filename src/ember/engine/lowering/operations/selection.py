@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..builder import Builder, Operand, operation
 from ..elements import Reg, is_float
 from ..kernel import Kernel
-from ..tensors import Map, Tensor, broadcast, broadcast_index, broadcast_level
+from ..tensors import Map, Tensor, broadcast
 
 
 # Selection ------------------------------------------------------------------------------------------------
@@ -28,14 +28,7 @@ def mixed(
 ) -> Map:
     """Apply a function to elements of different kinds, with broadcasting."""
     shape = broadcast(*(op.shape for op in operands))
-    pairs = [(op, broadcast_level(op.shape, shape)) for op in operands]
-    return b.map(
-        shape,
-        kind or b.out_kind(),
-        pairs,
-        lambda k, index: function(k, *(k.read(op, broadcast_index(op, index, shape)) for op in operands)),
-        cost,
-    )
+    return b.elementwise(function, operands, kind or b.out_kind(), shape, cost)
 
 
 @operation("aten.masked_fill.Scalar", "aten.masked_fill.Tensor")

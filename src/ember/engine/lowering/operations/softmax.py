@@ -85,13 +85,7 @@ def _log_softmax_backward(b: Builder, grad: Tensor, output: Tensor, dim: int, in
     axes = axes_of(dim, len(output.shape))
     kept = [1 if axis in axes else size for axis, size in enumerate(output.shape)]
     summed = b.reshape(total(b, grad, axes, kind), kept)
-    exp = elementary("exp")
+    weights = b.pointwise(elementary("exp"), output, kind=kind, compute=kind, cost=25)
     return b.pointwise(
-        lambda k, g, o, s: k.sub(g, k.mul(exp(k, o), s)),
-        grad,
-        output,
-        summed,
-        kind=kind,
-        compute=kind,
-        cost=27,
+        lambda k, g, w, s: k.sub(g, k.mul(w, s)), grad, weights, summed, kind=kind, compute=kind, cost=2
     )

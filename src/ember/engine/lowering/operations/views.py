@@ -10,7 +10,7 @@ from ..builder import Builder, operation
 from ..elements import Reg
 from ..index import ZERO, Linear
 from ..kernel import Kernel
-from ..tensors import ANYWHERE, SAME_ROW, Index, Tensor, broadcast_index, broadcast_level
+from ..tensors import ANYWHERE, SAME_ROW, Index, Tensor
 
 
 def wrap_dim(dim: int, rank: int) -> int:
@@ -44,8 +44,7 @@ def expand(b: Builder, x: Tensor, shape: Sequence[int]) -> Tensor:
     shape = tuple(shape)
     if shape == x.shape:
         return x
-    level = broadcast_level(x.shape, shape)
-    return b.map(shape, x.kind, [(x, level)], lambda k, index: k.read(x, broadcast_index(x, index, shape)), 0)
+    return b.expand(x, shape)
 
 
 def permute(b: Builder, x: Tensor, dims: Sequence[int]) -> Tensor:

@@ -120,6 +120,11 @@ def test_a_branch_on_a_value_falls_back_and_says_where(caplog):
         draws_of(branching, "native", draws=3, warmup=3)
 
 
+def test_what_this_version_cannot_do_is_said():
+    with pytest.raises(ExecutionError, match=r"torch\.compile"):
+        draws_of(eight_schools, "inductor", draws=3, warmup=3)
+
+
 def test_threads_sample_at_the_same_time():
     expected = draws_of(eight_schools, "native", draws=50).get_samples()["mu"]
     results = {}

@@ -26,11 +26,16 @@ def native_or_eager(native: Callable[[], Native], eager: Callable[[], Eager], wh
 
     :param native: may raise NotCapturable or NotLowerable.
     :param what: what is executed, for the message.
-    :raises ExecutionError: if the setting is ``"native"`` and there is no native form.
+    :raises ExecutionError: if the setting is ``"native"`` and there is no native form, or ``"inductor"``.
     """
     policy = settings.read("execution")
-    if policy in ("eager", "inductor"):
+    if policy == "eager":
         return eager()
+    if policy == "inductor":
+        raise ExecutionError(
+            f"{what} cannot run by torch.compile in this version\n"
+            "  fix: use execution='auto', 'native' or 'eager'"
+        )
     try:
         return native()
     except (NotCapturable, NotLowerable, ImportError) as reason:

@@ -13,12 +13,28 @@ from .stages import MapStage, Reduce, Scatter, Stage
 from .tensors import spread
 
 MOST_INSTRUCTIONS = 4000  # of the columns written out
+MOST_COLUMNS = 4  # of a tensor whose rows may share a nest with single columns
+FEWEST_ROWS = 32
 
 Slots = dict[int, list[str]]  # number of lanes → stack cells of the accumulators
 
 
+def row_space(space: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the space of the rows alone, if there are many of few columns."""
+    if len(space) == 2 and 0 < space[1] <= MOST_COLUMNS and space[0] >= FEWEST_ROWS:
+        return space[:1]
+    return space
+
+
+def columns_of(space: tuple[int, ...]) -> int:
+    """Return how many columns are written out if the rows are in lanes."""
+    return space[1] if row_space(space) != space else 1
+
+
 def is_narrow(k: Kernel, members: Sequence[Stage], space: tuple[int, ...]) -> bool:
-    """Say whether lanes along the rows are better than along the columns."""
+    """Say whether lanes along the rows are better than along the columns, or necessary."""
+    if any(stage.space != space for stage in members):
+        return True
     if len(space) != 2 or space[1] == 0 or space[1] > k.lanes // 2 or space[0] < 2 * k.lanes:
         return False
     weight = sum(stage.weight for stage in members) * space[1]
@@ -30,22 +46,21 @@ def is_narrow(k: Kernel, members: Sequence[Stage], space: tuple[int, ...]) -> bo
 class NarrowNest:
     """One nest over rows and a few columns."""
 
-    def __init__(self, k: Kernel, members: Sequence[Stage], space: tuple[int, ...]) -> None:
+    def __init__(self, k: Kernel, members: Sequence[Stage], num_rows: int) -> None:
         self.k = k
         self.members = members
-        self.num_rows, self.num_columns = space
-        self.slots: dict[tuple[Stage, int], Slots] = {}
+        self.num_rows = num_rows
+        self.slots: dict[tuple[Reduce, int], Slots] = {}
 
     def run(self) -> None:
         """Emit the nest."""
         down = [stage for stage in self.members if isinstance(stage, Reduce) and stage.reduced[0]]
         for stage in down:
-            for column in range(1 if stage.reduced[1] else self.num_columns):
+            for column in range(1 if all(stage.reduced) else _num_columns(stage)):
                 self.slots[stage, column] = self._open(stage)
         loop(self.k, self.num_rows, self.k.lanes, self._row)
-        for stage in down:
-            for column in range(1 if stage.reduced[1] else self.num_columns):
-                self._close(stage, column)
+        for stage, column in self.slots:
+            self._close(stage, column)
 
     def _widths(self) -> list[int]:
         lanes = self.k.lanes
@@ -64,7 +79,8 @@ class NarrowNest:
         k = self.k
         lanes = max(var.lanes for var, _ in row.terms)
         for stage in self.members:
-            places = [[row, Linear(column)] for column in range(self.num_columns)]
+            single = stage.space is not None and len(stage.space) == 1
+            places = [[row]] if single else [[row, Linear(column)] for column in range(_num_columns(stage))]
             if isinstance(stage, MapStage):
                 for place in places if not stage.virtual else ():
                     index = spread(place, stage.tensor.shape)
@@ -74,7 +90,7 @@ class NarrowNest:
                     scatter_element(k, stage, spread(place, stage.shape))
             elif isinstance(stage, Reduce):
                 values = [stage.value(k, spread(place, stage.shape)) for place in places]
-                if not stage.reduced[1]:
+                if not stage.reduced[-1]:
                     for column, each in enumerate(values):
                         self._accumulate(stage, column, lanes, each)
                     continue
@@ -111,7 +127,7 @@ class NarrowNest:
             total = parts if total is None else stage.combine(k, total, parts)
         if total is None:
             return
-        if stage.reduced[1]:
+        if all(stage.reduced):
             for tensor, reg in zip(stage.outputs, stage.finish(k, total), strict=True):
                 index = spread([], tensor.shape)
                 k.write(tensor, index, reg)
@@ -122,6 +138,10 @@ class NarrowNest:
         old = [load_now(k, tensor, place) for tensor, place in zip(stage.outputs, places, strict=True)]
         for tensor, place, reg in zip(stage.outputs, places, stage.combine(k, old, total), strict=True):
             k.write(tensor, place, reg)
+
+
+def _num_columns(stage: Stage) -> int:
+    return stage.space[1] if stage.space is not None and len(stage.space) == 2 else 1
 
 
 def horizontal(k: Kernel, stage: Reduce, parts: list[Reg]) -> list[Reg]:

@@ -49,10 +49,11 @@ def emit_group(k: Kernel, members: Sequence[Stage]) -> None:
     k.members = set(members)
     try:
         _prepare(k, members)
-        if len(space) > 1 and all(_flattens(stage) for stage in members) and _try_flat(k, members, space):
+        alike = all(stage.space == space and _flattens(stage) for stage in members)
+        if len(space) > 1 and alike and _try_flat(k, members, space):
             return
         if is_narrow(k, members, space):
-            NarrowNest(k, members, space).run()
+            NarrowNest(k, members, space[0]).run()
         else:
             _Nest(k, members, space).run()
     finally:

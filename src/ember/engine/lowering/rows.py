@@ -82,7 +82,8 @@ def _chain_from(first: Group, rest: Sequence[Group]) -> tuple[Chain | None, list
 
 def _by_rows(group: Group) -> bool:
     return bool(group.space) and all(
-        isinstance(stage, (MapStage, Reduce, Scatter)) for stage in group.members
+        isinstance(stage, (MapStage, Reduce, Scatter)) and stage.space == group.space
+        for stage in group.members
     )
 
 

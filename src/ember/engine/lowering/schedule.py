@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from .block import Block
 from .groups import Group
 from .materialise import leaves_of, live, materialise
+from .narrow import columns_of, row_space
 from .rows import join_rows
 from .stages import MapStage, Stage
-from .tensors import SAME_PLACE, Tensor, memory_of
+from .tensors import SAME_PLACE, SAME_ROW, Tensor, memory_of
 from .updates import order_updates
 
 FULL = 700  # a nest of at least this many instructions takes no more stages
@@ -43,14 +44,14 @@ def _group(stages: Sequence[Stage]) -> list[Group]:
             maker = leaf.stage
             if maker is None or maker.group is None:
                 continue
-            together = level == SAME_PLACE and isinstance(maker, MapStage) and maker.space == stage.space
+            together = isinstance(maker, MapStage) and _see_each_other(maker, stage, level)
             earliest = max(earliest, maker.group.order + (0 if together else 1))
         for base, output in stage.updates():
             if output.home is base:
                 earliest = max(earliest, readers.get(memory_of(base), -1) + 1)
         chosen = None
         if stage.space is not None:
-            for group in by_space.get(stage.space, ()):
+            for group in by_space.get(row_space(stage.space), ()):
                 if group.order >= earliest and group.load < FULL:
                     chosen = group
                     break
@@ -58,14 +59,28 @@ def _group(stages: Sequence[Stage]) -> list[Group]:
             chosen = Group(len(groups), stage.space)
             groups.append(chosen)
             if stage.space is not None:
-                by_space.setdefault(stage.space, []).append(chosen)
+                by_space.setdefault(row_space(stage.space), []).append(chosen)
         chosen.members.append(stage)
-        chosen.load += stage.weight
+        chosen.load += stage.weight * (1 if stage.space is None else columns_of(stage.space))
         stage.group = chosen
         for leaf in stage.leaves:
             memory = memory_of(leaf)
             readers[memory] = max(readers.get(memory, -1), chosen.order)
     return groups
+
+
+def _see_each_other(maker: Stage, reader: Stage, level: int) -> bool:
+    """Say whether a reader in the same nest finds what another stage makes, at the places where it reads."""
+    if maker.space is None or reader.space is None:
+        return False
+    if level == SAME_PLACE:
+        return maker.space == reader.space
+    # With columns written out, all of a row is at hand.
+    return (
+        level == SAME_ROW
+        and row_space(maker.space) == row_space(reader.space)
+        and len(row_space(reader.space)) == 1
+    )
 
 
 def _mark_virtual(block: Block, wanted: Sequence[Tensor]) -> None:

@@ -10,7 +10,7 @@ from ..elements import Reg
 from ..index import ZERO
 from ..kernel import Kernel
 from ..tensors import Index, Tensor
-from .views import narrow, wrap_dim
+from .views import narrow, row_level, wrap_dim
 
 
 @operation("aten.roll.default")
@@ -60,7 +60,7 @@ def concatenate(b: Builder, pieces: Sequence[Tensor], dim: int, kind: str) -> Te
             raise RuntimeError("an index of a joined tensor is in none of its pieces")
         return result
 
-    return b.map(shape, kind, [(piece, False) for piece in pieces], emit, len(pieces))
+    return b.map(shape, kind, [(piece, row_level(piece, dim)) for piece in pieces], emit, len(pieces))
 
 
 @operation("aten.cat.default", "aten.concat.default")

@@ -11,7 +11,7 @@ from ..builder import Builder, operation
 from ..elements import Reg, const, is_float
 from ..kernel import Kernel
 from ..stages import Reduce
-from ..tensors import Index, Tensor, unexpanded
+from ..tensors import ANYWHERE, SAME_ROW, Index, Tensor, unexpanded
 
 INLINE = 8  # sums over at most this many elements are written out inside the consumer's loop
 
@@ -94,7 +94,8 @@ def _inline(
         result = total if total is not None else list(init)
         return k.convert((finish(k, result) if finish else result)[0], kind)
 
-    repeated = [(t, False) for t in tensors]
+    lead = next(axis for axis, size in enumerate(shape) if size != 1)
+    repeated = [(t, ANYWHERE if lead in axes else SAME_ROW) for t in tensors]
     result = b.map(kept, kind, repeated, emit, cost * length)
     result.repeat = length
     return result

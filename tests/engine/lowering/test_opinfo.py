@@ -5,10 +5,6 @@ gradients and in other dtypes, and demand a minimal share.
 """
 
 import collections
-import importlib.util
-import sys
-import types
-import unittest
 import warnings
 
 import pytest
@@ -21,12 +17,6 @@ from ember.engine.interpret import interpret
 from ember.engine.lowering import NotLowerable
 from ember.engine.refusal import NotCapturable
 from ember.engine.simplify import simplify
-
-if importlib.util.find_spec("expecttest") is None:
-    # torch's test helpers derive a class from this package's only one, which the samples do not need.
-    stand_in = types.ModuleType("expecttest")
-    stand_in.TestCase = unittest.TestCase
-    sys.modules["expecttest"] = stand_in
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

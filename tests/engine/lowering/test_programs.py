@@ -15,8 +15,8 @@ from ember.engine.lowering.lower import lower
 from ember.engine.simplify import simplify
 
 
-def random_function(seed, size):
-    """Make a function of a matrix [6, 9] and a vector [9] from random well-behaved steps."""
+def random_function(seed, size, rows=6, columns=9):
+    """Make a function of a matrix and a row vector from random well-behaved steps."""
     rng = pyrandom.Random(seed)
     steps = [rng.random() for _ in range(size)]
     choices = [[rng.randrange(1 << 30) for _ in range(4)] for _ in range(size)]
@@ -36,24 +36,29 @@ def random_function(seed, size):
             lambda: matrices.append(torch.exp(-m(0).abs()) - m(1)),
             lambda: matrices.append(torch.where(m(0) > 0, m(1), m(2) * 0.5)),
             lambda: matrices.append(m(0).flip(picks[1] % 2)),
-            lambda: matrices.append(torch.cat([m(0)[:, picks[1] % 8 :], m(2)[:, : picks[1] % 8]], 1)),
-            lambda: matrices.append(m(0).reshape(9, 6).t()),
+            lambda: matrices.append(
+                torch.cat([m(0)[:, picks[1] % columns :], m(2)[:, : picks[1] % columns]], 1)
+            ),
+            lambda: matrices.append(m(0).reshape(columns, rows).t()),
             lambda: matrices.append(torch.softmax(m(0), picks[1] % 2)),
-            lambda: matrices.append(m(0).cumsum(picks[1] % 2) * 0.3),
-            lambda: matrices.append(m(0).index_select(0, torch.tensor([5, 0, 0, 3, 2, 1]))),
+            lambda: matrices.append(m(0).cumsum(picks[1] % 2) * 0.3 / rows),
+            lambda: matrices.append(m(0).index_select(0, (torch.arange(rows) * 5 + 2) % rows)),
             lambda: matrices.append(m(0).index_add(0, torch.tensor([1, 1, 4]), m(1)[:3])),
-            lambda: matrices.append(torch.slice_scatter(m(0), v(1).expand(2, 9), 0, 2, 4)),
-            lambda: vectors.append(m(0).sum(0) * 0.2),
+            lambda: matrices.append(torch.slice_scatter(m(0), v(1).expand(2, columns), 0, 2, 4)),
+            lambda: matrices.append(m(0) - torch.logsumexp(m(1), 1, keepdim=True)),
+            lambda: matrices.append(m(0) * m(1).sum(1, keepdim=True).tanh()),
+            lambda: matrices.append(torch.stack([m(0)[:, 0], *m(1).unbind(1)[1:]], 1)),
+            lambda: vectors.append(m(0).mean(0)),
             lambda: vectors.append(m(0).amax(0)),
-            lambda: vectors.append(m(0).t() @ m(1).sum(1) * 0.1),
-            lambda: vectors.append(torch.nn.functional.pad(v(0)[2:], (1, 1))),
+            lambda: vectors.append(m(0).t() @ m(1).sum(1) * 0.1 / rows),
+            lambda: vectors.append(torch.nn.functional.pad(v(0)[1:], (1, 0))),
             lambda: vectors.append(torch.sigmoid(v(0)) * s(1)),
-            lambda: vectors.append(v(0).roll(picks[1] % 9)),
-            lambda: vectors.append(m(0)[picks[1] % 6] - v(2)),
+            lambda: vectors.append(v(0).roll(picks[1] % columns)),
+            lambda: vectors.append(m(0)[picks[1] % rows] - v(2)),
             lambda: scalars.append(torch.log1p(v(0).square().mean())),
             lambda: scalars.append(torch.logsumexp(m(0), (0, 1))),
-            lambda: scalars.append(v(0)[picks[1] % 9] * s(2)),
-            lambda: scalars.append(torch.tanh((m(0) * m(1)).sum())),
+            lambda: scalars.append(v(0)[picks[1] % columns] * s(2)),
+            lambda: scalars.append(torch.tanh((m(0) * m(1)).mean())),
         ]
         table[int(kind * len(table))]()
 
@@ -66,15 +71,30 @@ def random_function(seed, size):
     return function
 
 
+SHAPES = [(6, 9), (40, 3), (66, 2), (5, 40), (70, 19)]
+
+
 @pytest.mark.parametrize("seed", range(25))
 def test_random_programs(seed):
-    function = random_function(seed, 8 + 2 * seed)
-    agree(function, tensor((6, 9), seed=seed), tensor((9,), seed=seed + 1), rtol=1e-9, atol=1e-11)
+    rows, columns = SHAPES[seed % len(SHAPES)]
+    function = random_function(seed, 8 + 2 * seed, rows, columns)
+    x, y = tensor((rows, columns), seed=seed), tensor((columns,), seed=seed + 1)
+    agree(function, x, y, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(25, 225))
+def test_many_random_programs(seed):
+    rows, columns = SHAPES[seed % len(SHAPES)]
+    function = random_function(seed, 10 + seed % 40, rows, columns)
+    x, y = tensor((rows, columns), seed=seed), tensor((columns,), seed=seed + 1)
+    agree(function, x, y, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(15))
 def test_random_programs_with_gradient(seed):
-    function = random_function(100 + seed, 20)
+    rows, columns = SHAPES[seed % len(SHAPES)]
+    function = random_function(100 + seed, 20, rows, columns)
 
     def gradient(matrix, vector):
         with torch.enable_grad():
@@ -82,7 +102,8 @@ def test_random_programs_with_gradient(seed):
             total = sum(each.sum() for each in function(*leaves))
             return [g for g in torch.autograd.grad(total, leaves, allow_unused=True) if g is not None]
 
-    agree(gradient, tensor((6, 9), seed=seed), tensor((9,), seed=seed + 1), rtol=1e-8, atol=1e-10)
+    x, y = tensor((rows, columns), seed=seed), tensor((columns,), seed=seed + 1)
+    agree(gradient, x, y, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("seed", range(12))

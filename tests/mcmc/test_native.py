@@ -142,6 +142,7 @@ def test_threads_sample_at_the_same_time():
     for thread in threads:
         thread.join()
     assert len(results) == 3
+    assert torch.get_default_dtype() == torch.float32
     assert all(value.shape == expected.shape and value.isfinite().all() for value in results.values())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -14,30 +16,53 @@ from ember import settings
 _FLAGS = ("validate_distributions_pyro", "validate_infer", "validate_poutine")
 
 
+# The default dtype and torch's validation are the process's, so threads take turns; the same one may nest.
+_turn = threading.RLock()
+
+
+def _renew_turn() -> None:
+    global _turn
+    _turn = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    # A thread that held it does not exist in the child.
+    os.register_at_fork(after_in_child=_renew_turn)
+
+
 class double_precision:
     """Make float64 the default dtype inside a ``with`` block, and switch validation off unless ``validate``.
+
+    One thread at a time is inside, since the default dtype is the process's.
 
     :param promote: raise float32 arguments of every torch function to float64 as well, for models that mix
         float32 tensors of their own with values in operations that do not promote, such as matrix products.
     """
 
-    __slots__ = ("_before", "_contexts")
+    __slots__ = ("_before", "_contexts", "_held", "_promote", "_validate")
 
     def __init__(self, promote: bool = False, validate: bool = False) -> None:
-        self._contexts: list[Any] = [] if validate else _validation_off()
-        if promote:
-            self._contexts.append(PromoteToDouble())
+        self._promote = promote
+        self._validate = validate
 
     def __enter__(self) -> None:
+        self._held = _turn
+        self._held.acquire()
         self._before = torch.get_default_dtype()
+        self._contexts: list[Any] = [] if self._validate else _validation_off()
+        if self._promote:
+            self._contexts.append(PromoteToDouble())
         torch.set_default_dtype(torch.float64)
         for context in self._contexts:
             context.__enter__()
 
     def __exit__(self, *exception: Any) -> None:
-        for context in reversed(self._contexts):
-            context.__exit__(*exception)
-        torch.set_default_dtype(self._before)
+        try:
+            for context in reversed(self._contexts):
+                context.__exit__(*exception)
+            torch.set_default_dtype(self._before)
+        finally:
+            self._held.release()
 
 
 def _validation_off() -> list[Any]:

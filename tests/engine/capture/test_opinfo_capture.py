@@ -6,10 +6,6 @@ them, with gradients, and demands a minimal share of captured samples.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import types
-import unittest
 import warnings
 
 import pytest
@@ -20,12 +16,6 @@ from ember.engine.capture import capture
 from ember.engine.interpret import interpret
 from ember.engine.refusal import NotCapturable
 from ember.engine.simplify import simplify
-
-if importlib.util.find_spec("expecttest") is None:
-    # torch's test helpers derive a class from this package's only one, which the samples do not need.
-    stand_in = types.ModuleType("expecttest")
-    stand_in.TestCase = unittest.TestCase
-    sys.modules["expecttest"] = stand_in
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -1,5 +1,8 @@
 """Check that machine code gives the eager draws, and that what has none falls back and says why."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -144,6 +147,61 @@ def test_threads_sample_at_the_same_time():
     assert len(results) == 3
     assert torch.get_default_dtype() == torch.float32
     assert all(value.shape == expected.shape and value.isfinite().all() for value in results.values())
+
+
+PROGRAM = """
+import os, sys
+import torch
+import ember, ember.distributions as dist
+from ember.infer import MCMC, NUTS
+
+def model(y):
+    ember.sample("y", dist.Normal(ember.sample("x", dist.Normal(0.0, 1.0)), 1.0), obs=y)
+
+def mean():
+    mcmc = MCMC(NUTS(model), 300, warmup_steps=100, num_chains=2, disable_progbar=True)
+    mcmc.run(torch.tensor(1.0))
+    return mcmc.get_samples()["x"].mean()
+"""
+
+
+def run_program(text):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM + text], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_sampling_goes_on_after_a_fork():
+    done = run_program(
+        """
+assert abs(mean() - 0.5) < 0.3
+child = os.fork()
+if child == 0:
+    os._exit(0 if abs(mean() - 0.5) < 0.3 else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    )
+    assert "Error" not in done.stderr
+
+
+def test_without_llvmlite_sampling_is_eager_and_says_so_once():
+    done = run_program(
+        """
+sys.modules["llvmlite"] = None
+assert abs(mean() - 0.5) < 0.3
+assert abs(mean() - 0.5) < 0.3
+"""
+    )
+    assert done.stderr.count("runs eagerly") == 1
+    assert "llvmlite" in done.stderr
+
+
+def test_data_that_is_not_a_number_is_named():
+    with pytest.raises(ValueError, match="'y'"):
+        MCMC(NUTS(eight_schools), 5, warmup_steps=5, disable_progbar=True).run(Y * float("nan"), SIGMA)
 
 
 def test_interrupting_keeps_what_was_drawn(monkeypatch):

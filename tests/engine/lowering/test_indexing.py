@@ -74,6 +74,26 @@ def test_scatters(dtype):
     agree(several, tensor((2, 3), dtype), index, tensor((2, 4), dtype, 5))
 
 
+@pytest.mark.filterwarnings("ignore:index_reduce.. is in beta")
+@pytest.mark.parametrize("reduce", ["sum", "prod", "amax", "amin", "mean"])
+@pytest.mark.parametrize("include_self", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64], ids=str)
+def test_reducing_updates(reduce, include_self, dtype):
+    index = torch.tensor([[0, 2, 1, 2], [1, 1, 0, 0]])
+
+    def several(x, source):
+        return [
+            x.scatter_reduce(1, index, source, reduce, include_self=include_self),
+            *(
+                []
+                if reduce == "sum"
+                else [x.index_reduce(1, index[0], source, reduce, include_self=include_self)]
+            ),
+        ]
+
+    agree(several, tensor((2, 4), dtype), tensor((2, 4), dtype, 5))
+
+
 def test_long_accumulating_updates():
     index = tensor((1003,), torch.int64, low=0, high=17)
 

@@ -117,6 +117,33 @@ def test_symmetric_eigenproblems(n):
     agree(rebuilt, positive(n), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("shape", [(4, 4), (7, 3), (3, 7), (2, 5, 4)], ids=str)
+def test_singular_values_and_qr(shape):
+    def rebuilt(a):
+        u, s, v = torch.linalg.svd(a, full_matrices=False)
+        whole = torch.linalg.svd(a)
+        q, r = torch.linalg.qr(a)
+        full_q, full_r = torch.linalg.qr(a, mode="complete")
+        return [
+            s,
+            (u * s.unsqueeze(-2)) @ v,
+            torch.linalg.svdvals(a),
+            (whole[0] @ whole[0].mT),
+            whole[2] @ whole[2].mT,
+            q @ r,
+            q.mT @ q,
+            r,
+            full_q @ full_r,
+            torch.linalg.qr(a, mode="r")[1],
+        ]
+
+    agree(rebuilt, tensor(shape), rtol=1e-9, atol=1e-10)
+
+
+def test_cross_products():
+    agree(lambda x, y: torch.linalg.cross(x, y), tensor((4, 3)), tensor((4, 3), seed=1))
+
+
 @pytest.mark.parametrize("target", TARGETS, ids=["host", "plain"])
 def test_failed_factorisations_give_nan_not_numbers(target):
     for n in (4, 12):

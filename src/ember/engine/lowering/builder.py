@@ -11,6 +11,7 @@ import torch
 from ember.engine.program import Node, Program, Value
 
 from .block import Block
+from .constants import make_constant
 from .elements import DTYPES, KINDS, Reg, const
 from .errors import NotLowerable
 from .hoisting import home_of
@@ -244,25 +245,11 @@ class Builder:
             return [self.argument(each) for each in item]
         return item
 
-    def constant(self, data: torch.Tensor) -> Tensor:
-        """Make a tensor of known elements."""
-        kind = self.kind(data.dtype)
-        array = data.detach().contiguous().numpy()
-        if array.size and array.size <= 4096 and (array.reshape(-1)[0] == array).all():
-            value = array.reshape(-1)[0].item()
-            if value != 0 or not str(value).startswith("-"):
-                return self.full(data.shape, value, kind)
-        if array.size == 1:
-            return self.full(data.shape, array.reshape(-1)[0].item(), kind)
-        tensor = Tensor(data.shape, kind)
-        tensor.constant = array
-        return tensor
-
     def run(self, program: Program) -> None:
         """Lower all operations of a program whose inputs are already known."""
         for value, data in program.constants.items():
             if value not in self.values:
-                self.values[value] = self.constant(data)
+                self.values[value] = make_constant(self, data)
                 self.constants.append(self.values[value])
         self._note_adjoints(program)
         for node in program.nodes:

@@ -12,8 +12,9 @@ from ..kernel import Kernel
 from ..loops import loop
 from ..stages import Extern
 from ..tensors import ANYWHERE, SAME_PLACE, SAME_ROW, Index, Map, Tensor, broadcast
+from .joins import concatenate
 from .reductions import reduce_axes
-from .views import expand, transpose
+from .views import expand, select, transpose
 
 BLAS_FROM = 4096  # multiplications from which BLAS is called for a product of two matrices
 
@@ -189,3 +190,20 @@ def _matmul(b: Builder, x: Tensor, y: Tensor) -> Tensor:
         expand(b, right, (*batch, *right.shape[-2:])),
     )
     return b.reshape(product, b.out().shape)
+
+
+@operation("aten.linalg_cross.default", "aten.cross.default")
+def _cross(b: Builder, x: Tensor, y: Tensor, dim: int = -1) -> Tensor:
+    shape = broadcast(x.shape, y.shape)
+    axis = dim + len(shape) if dim < 0 else dim
+    left, right = expand(b, x, shape), expand(b, y, shape)
+    parts = []
+    for first, second in ((1, 2), (2, 0), (0, 1)):
+        pieces = [select(b, each, axis, place) for each in (left, right) for place in (first, second)]
+
+        def minor(k: Kernel, p: Reg, q: Reg, r: Reg, s: Reg) -> Reg:
+            return k.sub(k.mul(p, s), k.mul(q, r))
+
+        parts.append(b.pointwise(minor, *pieces, cost=3))
+    wide = [b.reshape(part, (*part.shape[:axis], 1, *part.shape[axis:])) for part in parts]
+    return concatenate(b, wide, axis, b.out_kind())

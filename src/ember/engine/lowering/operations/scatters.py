@@ -93,12 +93,12 @@ def _index_add(b: Builder, x: Tensor, dim: int, index: Tensor, source: Tensor, a
     def value(k: Kernel, element: Reg) -> Reg:
         return element if alpha == 1 else k.mul(element, const(alpha, element.kind))
 
-    return _index_update(b, x, dim, index, source, plus, value)
+    return index_update(b, x, dim, index, source, plus, value)
 
 
 @operation("aten.index_copy.default")
 def _index_copy(b: Builder, x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
-    return _index_update(b, x, dim, index, source, None)
+    return index_update(b, x, dim, index, source, None)
 
 
 @operation("aten.index_fill.int_Scalar", "aten.index_fill.int_Tensor")
@@ -106,10 +106,10 @@ def _index_fill(b: Builder, x: Tensor, dim: int, index: Tensor, value: Tensor | 
     filler = b.cast(b.reshape(value, ()), x.kind) if isinstance(value, Tensor) else b.full((), value, x.kind)
     axis = dim + max(len(x.shape), 1) if dim < 0 else dim
     shape = tuple(index.numel if d == axis else size for d, size in enumerate(x.shape or (1,)))
-    return _index_update(b, x, dim, index, expand(b, filler, shape), None)
+    return index_update(b, x, dim, index, expand(b, filler, shape), None)
 
 
-def _index_update(
+def index_update(
     b: Builder,
     x: Tensor,
     dim: int,
@@ -119,7 +119,7 @@ def _index_update(
     transform: Callable[[Kernel, Reg], Reg] = lambda k, element: element,
 ) -> Tensor:
     if not x.shape:
-        wide = _index_update(
+        wide = index_update(
             b, b.reshape(x, (1,)), 0, index, b.reshape(source, (source.numel,)), combine, transform
         )
         return b.reshape(wide, ())
@@ -143,7 +143,7 @@ def _product(k: Kernel, old: Reg, new: Reg) -> Reg:
     return k.mul(old, new)
 
 
-_REDUCTIONS: dict[str, Combine] = {
+REDUCTIONS: dict[str, Combine] = {
     "sum": plus,
     "add": plus,
     "prod": _product,
@@ -157,30 +157,21 @@ _REDUCTIONS: dict[str, Combine] = {
 def _scatter(
     b: Builder, x: Tensor, dim: int, index: Tensor, src: Tensor | Number, reduce: str | None = None
 ) -> Tensor:
-    return _scatter_along(b, x, dim, index, src, None if reduce is None else _REDUCTIONS[reduce])
+    return scatter_along(b, x, dim, index, src, None if reduce is None else REDUCTIONS[reduce])
 
 
 @operation("aten.scatter_add.default")
 def _scatter_add(b: Builder, x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
-    return _scatter_along(b, x, dim, index, src, plus)
+    return scatter_along(b, x, dim, index, src, plus)
 
 
-@operation("aten.scatter_reduce.two")
-def _scatter_reduce(
-    b: Builder, x: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, include_self: bool = True
-) -> Tensor:
-    if reduce not in _REDUCTIONS or not include_self:
-        raise b.refuse(f"the reduction {reduce!r} with include_self={include_self} is not supported")
-    return _scatter_along(b, x, dim, index, src, _REDUCTIONS[reduce])
-
-
-def _scatter_along(
+def scatter_along(
     b: Builder, x: Tensor, dim: int, index: Tensor, src: Tensor | Number, combine: Combine | None
 ) -> Tensor:
     if not x.shape:
         flat_src = b.reshape(src, (src.numel,)) if isinstance(src, Tensor) else src
         flat = b.reshape(index, (index.numel,))
-        return b.reshape(_scatter_along(b, b.reshape(x, (1,)), 0, flat, flat_src, combine), ())
+        return b.reshape(scatter_along(b, b.reshape(x, (1,)), 0, flat, flat_src, combine), ())
     if not index.shape:
         index = b.reshape(index, (1,))
         src = b.reshape(src, (1,)) if isinstance(src, Tensor) else src
@@ -246,12 +237,3 @@ def _embedding_backward(
 @operation("aten.masked_scatter.default")
 def _masked_scatter(b: Builder, x: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     raise b.refuse("the place of each element depends on the mask")
-
-
-@operation("aten.index_reduce.default")
-def _index_reduce(
-    b: Builder, x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, include_self: bool = True
-) -> Tensor:
-    if reduce not in _REDUCTIONS or not include_self:
-        raise b.refuse(f"the reduction {reduce!r} with include_self={include_self} is not supported")
-    return _index_update(b, x, dim, index, source, _REDUCTIONS[reduce])

@@ -46,6 +46,19 @@ def _logsumexp(b: Builder, x: Tensor, dim: Any, keepdim: bool = False) -> Tensor
     return as_output(b, logsumexp(b, b.cast(x, b.out_kind()), axes_of(dim, len(x.shape))))
 
 
+@operation("aten._safe_softmax.default")
+def _safe_softmax(b: Builder, x: Tensor, dim: int, dtype: Any = None) -> Tensor:
+    weights = _softmax(b, x, dim)
+
+    def zero(k: Kernel, w: Reg, t: Reg) -> Reg:
+        return k.select(k.compare("eq", t, const(-math.inf, t.kind)), const(0.0, w.kind), w)
+
+    axes = axes_of(dim, len(x.shape))
+    kept = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
+    top = b.reshape(extreme(b, b.cast(x, weights.kind), axes, True), kept)
+    return b.pointwise(zero, weights, top, kind=weights.kind, compute=weights.kind)
+
+
 @operation("aten._softmax.default", "aten.softmax.int", "aten._log_softmax.default", "aten.log_softmax.int")
 def _softmax(b: Builder, x: Tensor, dim: int, *args: Any, **kwargs: Any) -> Tensor:
     kind = b.out_kind()

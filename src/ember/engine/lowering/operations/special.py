@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from .. import conditions
 from ..builder import Builder, Number, operation
@@ -165,3 +166,32 @@ def _logit_backward(b: Builder, grad: Tensor, x: Tensor, eps: float | None = Non
         return k.select(outside, const(math.nan, u.kind) if eps is None else zero, value)
 
     return b.pointwise(apply, grad, x, cost=8)
+
+
+def _register_shrink(name: str, shrunk: Callable[[Kernel, Reg, Reg], Reg]) -> None:
+    @operation(f"aten.{name}.default")
+    def lower(b: Builder, x: Tensor, lambd: float = 0.5) -> Map:
+        def apply(k: Kernel, u: Reg) -> Reg:
+            limit = const(lambd, u.kind)
+            inside = k.compare("le", k.unary("fabs", u), limit)
+            return k.select(inside, const(0.0, u.kind), shrunk(k, u, limit))
+
+        return b.pointwise(apply, x, cost=4)
+
+
+def _towards_zero(k: Kernel, u: Reg, limit: Reg) -> Reg:
+    return k.select(k.compare("gt", u, const(0.0, u.kind)), k.sub(u, limit), k.add(u, limit))
+
+
+_register_shrink("hardshrink", lambda k, u, limit: u)
+_register_shrink("softshrink", _towards_zero)
+
+
+def _register_factor(name: str, factor: float) -> None:
+    operation(f"aten.{name}.default")(
+        lambda b, x: b.pointwise(lambda k, u: k.mul(u, const(factor, u.kind)), x, compute=b.out_kind())
+    )
+
+
+_register_factor("deg2rad", math.pi / 180)
+_register_factor("rad2deg", 180 / math.pi)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import index as ix
-from ..builder import Builder, operation
+from ..builder import OPERATIONS, Builder, operation
 from ..elements import Reg
 from ..index import ZERO, Linear
 from ..kernel import Kernel
@@ -272,3 +272,14 @@ def _repeat(b: Builder, x: Tensor, repeats: Sequence[int]) -> Tensor:
         )
 
     return b.map(shape, x.kind, [(x, False)], emit, 0)
+
+
+# Copies of views are the same values.
+COPIES = (
+    "view.default", "expand.default", "permute.default", "transpose.int", "t.default", "unsqueeze.default",
+    "squeeze.default", "squeeze.dim", "squeeze.dims", "select.int", "slice.Tensor", "narrow.default",
+    "split.Tensor", "split_with_sizes.default", "unbind.int", "diagonal.default", "unfold.default",
+    "as_strided.default",
+)  # fmt: skip
+for _name in COPIES:
+    operation(f"aten.{_name.replace('.', '_copy.')}")(OPERATIONS[f"aten.{_name}"])

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from ember.engine.lowering.errors import NotLowerable
+
 SMALL = 4000  # lines of LLVM text up to which the costlier optimisations are affordable
+OLDEST_LLVM = (19, 0, 0)
 INLINED_CALLS = 60  # elementary functions are written into loops up to this many calls
 
 
@@ -45,9 +48,17 @@ def digest(*parts: str) -> str:
 
 @lru_cache(maxsize=1)
 def _binding() -> Any:
-    """Import llvmlite and prepare it, once."""
-    import llvmlite.binding as binding
+    """Import llvmlite and prepare it, once.
 
+    :raises NotLowerable: if it is missing or too old.
+    """
+    try:
+        import llvmlite.binding as binding
+    except ImportError as error:
+        raise NotLowerable("program", f"llvmlite cannot be imported ({error})") from error
+    if binding.llvm_version_info < OLDEST_LLVM or not hasattr(binding, "create_pass_builder"):
+        found = ".".join(map(str, binding.llvm_version_info))
+        raise NotLowerable("program", f"llvmlite brings LLVM {found}, at least {OLDEST_LLVM[0]} is needed")
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     return binding

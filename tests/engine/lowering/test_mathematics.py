@@ -6,6 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 import torch
+from lowering_checks import TARGETS
 
 from ember.engine.capture import capture
 from ember.engine.compile import compile
@@ -48,10 +49,11 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_functions_are_accurate_to_the_last_places(case):
+@pytest.mark.parametrize("target", TARGETS, ids=["host", "plain"])
+def test_functions_are_accurate_to_the_last_places(case, target):
     function, exact, points, allowed = CASES[case]
     x = torch.from_numpy(points)
-    found = compile(capture(function, x), use_disk=False)(x)[0].numpy()
+    found = compile(capture(function, x), target, use_disk=False)(x)[0].numpy()
     with mpmath.workdps(60):
         for place, value in zip(points, found, strict=True):
             reference = exact(mpmath.mpf(place))

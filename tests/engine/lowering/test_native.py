@@ -1,6 +1,7 @@
 """Check calling: contexts, threads, interruption, wrong inputs, forks; and code for other machines."""
 
 import os
+import sys
 import threading
 import time
 
@@ -11,6 +12,7 @@ from lowering_checks import PLAIN, tensor
 from ember.engine import control, machine
 from ember.engine.capture import capture
 from ember.engine.compile import compile, forget
+from ember.engine.lowering import NotLowerable
 from ember.engine.lowering.lower import lower
 from ember.engine.statistics import statistics
 
@@ -121,6 +123,27 @@ def test_code_for_a_plain_machine_uses_no_wide_registers():
     assert "xmm" in listing or "v0" in listing or not PLAIN.cpu.startswith("x86")
     assert "ymm" not in listing
     assert "zmm" not in listing
+
+
+def test_a_missing_or_old_llvmlite_is_a_reason_not_to_lower(monkeypatch):
+    program = capture(lambda x: x * 2, torch.ones(2))
+    machine._binding.cache_clear()
+    machine.host.cache_clear()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "llvmlite.binding", None)
+            with pytest.raises(NotLowerable, match="llvmlite cannot be imported"):
+                compile(program)
+        import llvmlite.binding
+
+        with monkeypatch.context() as patch:
+            patch.setattr(llvmlite.binding, "llvm_version_info", (15, 0, 7))
+            with pytest.raises(NotLowerable, match=r"LLVM 15\.0\.7"):
+                compile(program)
+    finally:
+        machine._binding.cache_clear()
+        machine.host.cache_clear()
+    assert compile(program, use_disk=False)(torch.ones(2))[0].tolist() == [2.0, 2.0]
 
 
 def test_targets_choose_lanes_by_features():

@@ -193,6 +193,20 @@ def long_function(length):
     return function
 
 
+def test_long_chains_of_cheap_operations():
+    def function(x):
+        y = x
+        for _ in range(700):
+            x = x * 1.001 + 0.1
+        for _ in range(700):
+            y = y.flip(0)
+        for _ in range(400):
+            y = y.reshape(4, 5).t().reshape(20)
+        return x, y * 2, torch.where(x > 0, x, y)
+
+    agree(function, tensor((20,)))
+
+
 def test_compilation_stays_bounded():
     import time
 

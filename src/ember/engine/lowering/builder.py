@@ -214,6 +214,8 @@ class Builder:
 
     def reshape(self, tensor: Tensor, shape: Sequence[int]) -> Tensor:
         """Give the elements, in order, another shape."""
+        if isinstance(tensor, Map) and tensor.alias_of is not None:
+            tensor = tensor.alias_of
         shape, old = tuple(shape), tensor.shape
         if shape == old:
             return tensor

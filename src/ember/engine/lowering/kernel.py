@@ -59,6 +59,10 @@ class Kernel(Text):
 
     def index_value(self, form: Linear) -> Reg:
         """Emit an index as int64, uniform or per lane."""
+        found = self.recall(("index", form.key))
+        return found if found is not None else self.remember(("index", form.key), self._index_value(form))
+
+    def _index_value(self, form: Linear) -> Reg:
         uniform = const(form.const, "i64")
         lane_steps: int = 0
         lanes = 1

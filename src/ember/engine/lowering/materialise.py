@@ -10,6 +10,7 @@ from .tensors import ANYWHERE, SAME_PLACE, Map, Tensor, memory_of
 
 CHEAP = 4  # an expression of at most this many instructions is recomputed for each consumer
 CHEAP_AMPLIFIED = 1  # and of at most this many if a consumer reads each element many times
+HIGHEST = 60  # a chain of more expressions inlined into each other is cut
 LARGEST = 600  # an expression of more instructions than this is cut
 
 
@@ -66,12 +67,15 @@ def materialise(
             operand.total if isinstance(operand, Map) and operand.stage is None else 1
             for operand, _ in tensor.operands
         )
+        inlined = [op for op, _ in tensor.operands if isinstance(op, Map) and op.stage is None]
+        tensor.height = 1 + max((operand.height for operand in inlined), default=0)
         expensive = tensor.total - (1 if not tensor.operands else 0)
         if (
             tensor in required
             or (repeated[tensor] and expensive > CHEAP)
             or (amplified.get(tensor, False) and expensive > CHEAP_AMPLIFIED and tensor.operands)
             or tensor.total > LARGEST
+            or tensor.height > HIGHEST
             or (tensor.numel == 1 and repeated[tensor] and expensive > 1)
         ) and not (tensor.alias_of is not None and tensor not in required):
             stage = MapStage(tensor)

@@ -10,7 +10,7 @@ from .kernel import Kernel
 from .loops import loop
 from .scattering import load_now, scatter_element
 from .stages import MapStage, Reduce, Scatter, Stage
-from .tensors import spread
+from .tensors import Index, spread
 
 MOST_INSTRUCTIONS = 4000  # of the columns written out
 MOST_COLUMNS = 4  # of a tensor whose rows may share a nest with single columns
@@ -82,9 +82,8 @@ class NarrowNest:
             single = stage.space is not None and len(stage.space) == 1
             places = [[row]] if single else [[row, Linear(column)] for column in range(_num_columns(stage))]
             if isinstance(stage, MapStage):
-                for place in places if not stage.virtual else ():
-                    index = spread(place, stage.tensor.shape)
-                    k.write(stage.tensor, index, k.read(stage.tensor, index))
+                for place in places:
+                    map_element(k, stage, spread(place, stage.tensor.shape))
             elif isinstance(stage, Scatter):
                 for place in places:
                     scatter_element(k, stage, spread(place, stage.shape))
@@ -138,6 +137,16 @@ class NarrowNest:
         old = [load_now(k, tensor, place) for tensor, place in zip(stage.outputs, places, strict=True)]
         for tensor, place, reg in zip(stage.outputs, places, stage.combine(k, old, total), strict=True):
             k.write(tensor, place, reg)
+
+
+def map_element(k: Kernel, stage: MapStage, index: Index) -> None:
+    """Compute an element for the other stages of the nest, and write it if stages elsewhere read it.
+
+    Elements are computed in the order of the stages, so that expressions do not nest too deeply.
+    """
+    value = k.read(stage.tensor, index)
+    if not stage.virtual:
+        k.write(stage.tensor, index, value)
 
 
 def _num_columns(stage: Stage) -> int:

@@ -9,7 +9,7 @@ from .elements import Reg, type_name
 from .index import Linear
 from .kernel import Kernel, NeedsNested
 from .loops import UNROLLED_CHUNKS, counted, loop, loop_rows, pointwise_loop
-from .narrow import NarrowNest, horizontal, is_narrow
+from .narrow import NarrowNest, horizontal, is_narrow, map_element
 from .scattering import copy_base, load_now, scatter_element
 from .stages import MapStage, Reduce, Scatter, Stage
 from .tensors import Index, Tensor, spread
@@ -182,9 +182,7 @@ class _Nest:
         k = self.k
         for stage in self.members:
             if isinstance(stage, MapStage):
-                if not stage.virtual:
-                    index = self.place(variables, stage.tensor.shape)
-                    k.write(stage.tensor, index, k.read(stage.tensor, index))
+                map_element(k, stage, self.place(variables, stage.tensor.shape))
             elif isinstance(stage, Reduce):
                 self.accumulate(stage, variables)
             elif isinstance(stage, Scatter):

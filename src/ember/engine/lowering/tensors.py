@@ -60,7 +60,17 @@ class Map(Tensor):
     :ivar alias_of: for a reshape, the tensor with the same elements in the same order.
     """
 
-    __slots__ = ("alias_of", "cost", "emit", "expanded", "operands", "repeat", "total", "transposed")
+    __slots__ = (
+        "alias_of",
+        "cost",
+        "emit",
+        "expanded",
+        "height",
+        "operands",
+        "repeat",
+        "total",
+        "transposed",
+    )
 
     def __init__(
         self,
@@ -78,6 +88,7 @@ class Map(Tensor):
         self.total = cost
         self.transposed: Tensor | None = None  # for a transpose of the last two dimensions, what it is of
         self.expanded: Tensor | None = None  # the smaller tensor whose elements this one repeats
+        self.height = 0  # of the tree of expressions inlined into this one
         self.repeat = 1  # operands' elements read per element of this one
         self.alias_of = alias_of
 

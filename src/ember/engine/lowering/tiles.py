@@ -10,6 +10,7 @@ from .elements import Reg, type_name
 from .index import Linear, Var
 from .kernel import Kernel
 from .loops import UNROLLED_CHUNKS, loop
+from .narrow import map_element
 from .stages import MapStage, Reduce, Stage
 from .tensors import spread
 
@@ -72,9 +73,8 @@ class Tile:
         k = self.k
         for stage in self.members:
             if isinstance(stage, MapStage):
-                for row in rows if not stage.virtual else ():
-                    index = spread([row, column], stage.tensor.shape)
-                    k.write(stage.tensor, index, k.read(stage.tensor, index))
+                for row in rows:
+                    map_element(k, stage, spread([row, column], stage.tensor.shape))
             elif isinstance(stage, Reduce):
                 values = [stage.value(k, spread([row, column], stage.shape)) for row in rows]
                 if stage in slots:

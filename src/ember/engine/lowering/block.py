@@ -12,14 +12,12 @@ from .tensors import Tensor
 class Block:
     """A straight-line piece of program: the whole, or the region of a loop or condition.
 
-    :ivar inputs: tensors given from outside at entry (carries, slices, operands of the program).
     :ivar made: tensors in order of creation.
     :ivar stages: stages in order of creation, those of maps not yet included.
     :ivar donated: inputs whose memory the block may overwrite once they are no longer read.
     """
 
     def __init__(self) -> None:
-        self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
         self.made: list[Tensor] = []
         self.stages: list[Stage] = []

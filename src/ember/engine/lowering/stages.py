@@ -85,9 +85,6 @@ class Reduce(Stage):
         self.weight = cost
         kept_axes = [axis not in self.axes for axis, size in enumerate(self.shape) if size != 1]
         self.reduced = tuple(not kept for kept in kept_axes)  # per dimension of the space
-        self.simple = (
-            all(a.kind == o.kind for a, o in zip(self.init, self.outputs, strict=True)) and finish is None
-        )
 
 
 class Scatter(Stage):

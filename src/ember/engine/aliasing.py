@@ -122,6 +122,12 @@ def write_in_place(recorder: DispatchRecorder, op: Operation, args: Any, kwargs:
         else:
             # _index_put_impl_ has one argument more than index_put.
             result = op.functional(*(args[:4] if op.base == "_index_put_impl_" else args), **kwargs)
+    assign(recorder, target, result)
+
+
+def assign(recorder: DispatchRecorder, target: torch.Tensor, result: torch.Tensor) -> None:
+    """Give the elements of a tensor, and with them the part of its storage, new values."""
+    with recorder:
         if result.dtype != target.dtype:
             result = result.to(target.dtype)
         if result.shape != target.shape:

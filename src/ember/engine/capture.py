@@ -30,6 +30,7 @@ __all__ = ["capture", "recording_site"]
 def capture(
     fn: Callable[..., Any],
     *inputs: torch.Tensor,
+    key: torch.Tensor | None = None,
     lift: Sequence[torch.Tensor] = (),
     closed_over: Literal["refuse", "constant"] = "refuse",
     where: bool = True,
@@ -41,7 +42,11 @@ def capture(
 
     :param fn: function of tensors that returns a tensor or a nest of tensors.
     :param inputs: example inputs, which become the program's first inputs.
-    :param lift: tensors that ``fn`` closes over and that become further inputs, such as parameters.
+    :param key: an example of a key (see :mod:`ember.engine.random`), which becomes the input after these.
+        Random operations of ``fn`` then draw from streams of that key, one each, and in each step of a loop
+        from others; the program's draws follow the same distributions as torch's, but are other numbers.
+        Without a key random operations are refused.
+    :param lift: tensors that ``fn`` closes over and that become the last inputs, such as parameters.
     :param closed_over: what to do with other tensors from outside that require a gradient.
     :param where: record the user's file and line with each operation.
     :raises NotCapturable: if ``fn`` raises, or does what a program cannot say.
@@ -51,8 +56,8 @@ def capture(
     # Another thread may draw meanwhile; what the function itself draws shows in every attempt.
     for _ in range(_ATTEMPTS if threading.active_count() > 1 else 0):
         with contextlib.suppress(_GeneratorsMoved):
-            return _capture(fn, inputs, lift, closed_over, where)
-    return _capture(fn, inputs, lift, closed_over, where)
+            return _capture(fn, inputs, key, lift, closed_over, where)
+    return _capture(fn, inputs, key, lift, closed_over, where)
 
 
 _ATTEMPTS = 4
@@ -65,6 +70,7 @@ class _GeneratorsMoved(NotCapturable):
 def _capture(
     fn: Callable[..., Any],
     inputs: tuple[torch.Tensor, ...],
+    key: torch.Tensor | None,
     lift: Sequence[torch.Tensor],
     closed_over: Literal["refuse", "constant"],
     where: bool,
@@ -72,6 +78,8 @@ def _capture(
     started = time.perf_counter()
     recorder = DispatchRecorder(where, constant_closures=closed_over == "constant")
     stand_ins = [recorder.new_input(each) for each in inputs]
+    if key is not None:
+        recorder.root.key = recorder.new_input(key)
     for tensor in lift:
         recorder.lift(tensor)
         recorder.watch_gradient(tensor)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ember.engine.program import Node, Program, Value
@@ -14,18 +16,25 @@ class Frame:
         "active",
         "closed",
         "constants",
+        "counter",
         "differentiable",
         "first_autograd_node",
         "inputs",
+        "key",
         "leaves",
         "nodes",
         "outer",
         "parent",
+        "repeats",
     )
 
-    def __init__(self, parent: Frame | None, differentiable: bool = False) -> None:
+    def __init__(self, parent: Frame | None, differentiable: bool = False, repeats: bool = False) -> None:
         self.parent = parent
         self.differentiable = differentiable
+        self.repeats = repeats  # runs more than once for each run of its parent
+        self.key: torch.Tensor | None = None  # of the random operations in here
+        # The traced int64 that says which of the repetitions this is, if something asked for it.
+        self.counter: Any = None
         self.inputs: list[Value] = []
         self.nodes: list[Node] = []
         self.constants: dict[Value, torch.Tensor] = {}

@@ -15,8 +15,9 @@ import torch
 
 _ROTATIONS = (16, 42, 12, 31, 16, 32, 24, 21)
 _PARITY = 0x1BD11BDAA9FC1A22
-# The second counter word keeps the streams of random_bits and of derived keys apart.
-_BITS, _FOLD = 0, 1
+# The second counter word keeps streams apart: that of fold_in, and those of random_bits, of which 0 is the
+# default and those from FIRST_STREAM on belong to the random operations of a captured function.
+_FOLD, FIRST_STREAM = 1, 2
 _MASK64 = (1 << 64) - 1
 
 
@@ -36,9 +37,9 @@ def _threefry(key: np.ndarray, counter: np.ndarray, word: int) -> tuple[np.ndarr
     return x0, x1
 
 
-def _random_bits_eager(key: torch.Tensor, num: int) -> torch.Tensor:
+def _random_bits_eager(key: torch.Tensor, num: int, stream: int = 0) -> torch.Tensor:
     words = key.detach().numpy().view(np.uint64)
-    x0, x1 = _threefry(words, np.arange((num + 1) // 2, dtype=np.uint64), _BITS)
+    x0, x1 = _threefry(words, np.arange((num + 1) // 2, dtype=np.uint64), stream)
     return torch.from_numpy(np.concatenate([x0, x1])[:num].view(np.int64))
 
 
@@ -50,7 +51,7 @@ def _fold_in_eager(key: torch.Tensor, data: torch.Tensor) -> torch.Tensor:
 
 # Operations of their own, so that a capture sees one node and machine code inlines the rounds.
 _library = torch.library.Library("ember", "DEF")
-_library.define("random_bits(Tensor key, int num) -> Tensor")
+_library.define("random_bits(Tensor key, int num, int stream=0) -> Tensor")
 _library.define("fold_in(Tensor key, Tensor data) -> Tensor")
 _library.impl("random_bits", _random_bits_eager, "CPU")
 _library.impl("fold_in", _fold_in_eager, "CPU")
@@ -74,19 +75,26 @@ def split(key: torch.Tensor, num: int = 2) -> tuple[torch.Tensor, ...]:
     return tuple(fold_in(key, index) for index in range(num))
 
 
-def random_bits(key: torch.Tensor, num: int) -> torch.Tensor:
-    """Draw ``num`` int64 numbers of 64 random bits each, shape ``(num,)``."""
-    return torch.ops.ember.random_bits(key, num)
+def random_bits(key: torch.Tensor, num: int, stream: int = 0) -> torch.Tensor:
+    """Draw ``num`` int64 numbers of 64 random bits each, shape ``(num,)``.
+
+    :param stream: streams of one key are independent; 1 belongs to :func:`fold_in`.
+    """
+    return torch.ops.ember.random_bits(key, num, stream)
 
 
-def uniform(key: torch.Tensor, shape: Sequence[int] = (), dtype: torch.dtype = torch.float64) -> torch.Tensor:
+def uniform(
+    key: torch.Tensor, shape: Sequence[int] = (), dtype: torch.dtype = torch.float64, stream: int = 0
+) -> torch.Tensor:
     """Draw from the open interval (0, 1), on a grid of 2**52 points (2**23 for float32)."""
     digits = 52 if dtype == torch.float64 else 23
-    bits = random_bits(key, math.prod(shape)).reshape(tuple(shape))
+    bits = random_bits(key, math.prod(shape), stream).reshape(tuple(shape))
     integers = (bits >> (64 - digits)) & ((1 << digits) - 1)
     return ((integers.to(torch.float64) + 0.5) * 2.0**-digits).to(dtype)
 
 
-def normal(key: torch.Tensor, shape: Sequence[int] = (), dtype: torch.dtype = torch.float64) -> torch.Tensor:
+def normal(
+    key: torch.Tensor, shape: Sequence[int] = (), dtype: torch.dtype = torch.float64, stream: int = 0
+) -> torch.Tensor:
     """Draw from the standard normal distribution by inversion."""
-    return torch.special.ndtri(uniform(key, shape, torch.float64)).to(dtype)
+    return torch.special.ndtri(uniform(key, shape, torch.float64, stream)).to(dtype)

@@ -9,8 +9,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ember.engine import aliasing, masks
 from ember.engine.decompositions import DECOMPOSITIONS
+from ember.engine.draws import DRAWS, options
 from ember.engine.operations import Operation, classify
 from ember.engine.recording import Recording
+from ember.engine.streams import new_stream
 from ember.engine.traced import View
 
 
@@ -30,7 +32,7 @@ class DispatchRecorder(Recording, TorchDispatchMode):
         op = classify(func)
         kwargs = kwargs or {}
         if op.is_random:
-            self.refuse("random numbers from torch's generator change from call to call", op.name)
+            return self._draw(op, func, args, kwargs)
         views: list[View] = []
         self._collect(args, views)
         self._collect(tuple(kwargs.values()), views)
@@ -118,15 +120,37 @@ class DispatchRecorder(Recording, TorchDispatchMode):
             self.refuse("the operation writes to its arguments and has no pure form", op.name)
         if op.base == "detach_":
             return args[0]
-        target = self.view_of(args[0])
-        if target.storage.protected is not None:
-            self.refuse(target.storage.protected, op.name)
-        if target.storage.frame is not self.frame:
-            self.refuse("a loop or branch writes to a tensor from outside of it", op.name)
+        self._check_writable(op, args[0])
         if op.is_reshaping:
             return aliasing.reshape_in_place(self, op, func, args, kwargs)
         if is_constant:
             func(*self.concrete(args), **{name: self.concrete(each) for name, each in kwargs.items()})
             return args[0]
         aliasing.write_in_place(self, op, args, kwargs)
+        return args[0]
+
+    def _check_writable(self, op: Operation, tensor: torch.Tensor) -> None:
+        storage = self.view_of(tensor).storage
+        if storage.protected is not None:
+            self.refuse(storage.protected, op.name)
+        if storage.frame is not self.frame:
+            self.refuse("a loop or branch writes to a tensor from outside of it", op.name)
+
+    def _draw(self, op: Operation, func: Any, args: Any, kwargs: Any) -> Any:
+        """Record a random operation as one that draws from a stream of its own."""
+        if self.root.key is None:
+            self.refuse("random numbers from torch's generator change from call to call", op.name)
+        draw = DRAWS.get(func)
+        if draw is None:
+            self.refuse("the random operation has no form that draws from a key", op.name)
+        if any(isinstance(each, torch.Generator) for each in (*args, *kwargs.values())):
+            self.refuse("a generator of the function's own stands outside the program", op.name)
+        if op.mutated:
+            self._check_writable(op, args[0])
+        stream = new_stream(self)
+        with self:
+            result = draw(stream, *args, **options(kwargs))
+        if not op.mutated:
+            return result
+        aliasing.assign(self, args[0], result)
         return args[0]

@@ -30,6 +30,7 @@ class Recording:
         self.failure: NotCapturable | None = None
         self.root = self.frame
         self.regions: list[Frame] = []
+        self.num_draws = 0
         self.outside: dict[int, tuple[torch.Tensor, View]] = {}
         self.lifted: set[int] = set()
         self.gradients: dict[int, torch.Tensor | None] = {}  # .grad of tensors from outside, before

@@ -16,10 +16,15 @@ from ember.engine.traced import Traced
 
 
 @contextmanager
-def region(recorder: DispatchRecorder, differentiable: bool = False) -> Iterator[Frame]:
-    """Record what runs inside the ``with`` block into a region of the current frame."""
+def region(
+    recorder: DispatchRecorder, differentiable: bool = False, repeats: bool = False
+) -> Iterator[Frame]:
+    """Record what runs inside the ``with`` block into a region of the current frame.
+
+    :param repeats: the region is the body of a loop.
+    """
     parent = recorder.frame
-    frame = recorder.frame = Frame(parent, differentiable)
+    frame = recorder.frame = Frame(parent, differentiable, repeats)
     recorder.regions.append(frame)
     try:
         yield frame

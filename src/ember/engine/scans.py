@@ -135,7 +135,7 @@ def record_scan(
     )
     while True:
         attempt = StepRecorder(recorder, carry, sequences, xs_structure, differentiable, enabled)
-        with region(recorder, differentiable=enabled) as frame:
+        with region(recorder, differentiable=enabled, repeats=True) as frame:
             complete = attempt.run(step, frame)
         if not complete:
             continue
@@ -144,6 +144,9 @@ def record_scan(
             differentiable = True
             continue
         break
+    if frame.counter is not None:
+        attempt.xs_in.append(frame.counter)
+        sequences.append(torch.arange(length))
     recorded = attempt.finish(frame)
     present = [each for each in sequences if each is not None]
     scan = _Scan(recorder, length, reverse, recorded, carry.tensors, present)

@@ -92,23 +92,32 @@ def describe(tensor: torch.Tensor | None) -> str:
 
 
 def record_while_loop(
-    recorder: DispatchRecorder, condition: Callable[[Any], Any], body: Callable[[Any], Any], init: Any
+    recorder: DispatchRecorder, condition: Callable[[Any], Any], body: Callable[[Any], Any], first: Any
 ) -> Any:
     """Record a while loop, and return its last carry."""
-    carry = Carry(recorder, init, "engine.while_loop")
+    carry = Carry(recorder, first, "engine.while_loop")
     while True:
         # The body first, since it may adapt numbers in the carry.
-        with region(recorder) as body_frame:
+        with region(recorder, repeats=True) as body_frame:
             body_inputs = carry.inputs()
             following = body(carry.nest(body_inputs))
             found = carry.check(following)
+            if body_frame.counter is not None and found is not None:
+                found = [*found, body_frame.counter + 1]
             outputs = read_all(recorder, found or [])
         if found is not None:
             break
-    with region(recorder) as condition_frame:
+    init = carry.tensors
+    if body_frame.counter is not None:
+        init.append(torch.tensor(0))
+    with region(recorder, repeats=True) as condition_frame:
         condition_inputs = carry.inputs()
+        if body_frame.counter is not None:
+            region_input(recorder, (), torch.int64)
         holds = as_predicate(recorder, condition(carry.nest(condition_inputs)))
         holds_value = read_all(recorder, [holds])
+    if condition_frame.counter is not None:
+        recorder.refuse("the condition of engine.while_loop draws; draw in its body, and carry the number")
     outer = merge_outer([condition_frame, body_frame])
 
     def emit() -> list[torch.Tensor]:
@@ -116,8 +125,8 @@ def record_while_loop(
             finish(condition_frame, _values(condition_frame), outer, holds_value),
             finish(body_frame, _values(body_frame), outer, outputs),
         )
-        results = [blank(each.shape, each.dtype) for each in carry.tensors]
-        args = (tuple(read_all(recorder, carry.tensors)), tuple(map(recorder.localise, outer)))
+        results = [blank(each.shape, each.dtype) for each in init]
+        args = (tuple(read_all(recorder, init)), tuple(map(recorder.localise, outer)))
         values = emit_node(recorder, "while_loop", args, regions, results)
         return [recorder.wrap(value, each) for value, each in zip(values, results, strict=True)]
 

@@ -48,9 +48,10 @@ def same(found, expected, rtol=1e-11, atol=1e-13):
     torch.testing.assert_close(found, expected.contiguous(), rtol=rtol, atol=atol, equal_nan=True)
 
 
-def agree(function, *tensors, rtol=1e-11, atol=1e-13, targets=TARGETS):
+def agree(function, *tensors, rtol=1e-11, atol=1e-13, targets=TARGETS, key=None):
     """Assert that the compiled function gives what the interpreter gives; return the last one compiled."""
-    program = capture(function, *tensors)
+    program = capture(function, *tensors, key=key)
+    tensors = tensors if key is None else (*tensors, key)
     expected = interpret(program, *tensors)
     for target in targets:
         compiled = compile(program, target, use_disk=False)

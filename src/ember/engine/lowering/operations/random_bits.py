@@ -11,7 +11,7 @@ from ..tensors import Index, Tensor
 
 _ROTATIONS = (16, 42, 12, 31, 16, 32, 24, 21)
 _PARITY = 0x1BD11BDAA9FC1A22
-_BITS, _FOLD = 0, 1
+_FOLD = 1
 
 
 def _rotate(k: Kernel, x: Reg, amount: int) -> Reg:
@@ -39,27 +39,29 @@ def _words(k: Kernel, key: Tensor) -> tuple[Reg, Reg]:
 
 
 @operation("ember.random_bits.default")
-def _random_bits(b: Builder, key: Tensor, num: int) -> Tensor:
+def _random_bits(b: Builder, key: Tensor, num: int, stream: int = 0) -> Tensor:
     half = (num + 1) // 2
     # Both words of a block are computed for each element; for larger requests once, into memory.
     if num <= 16:
-        return b.map((num,), "i64", [(key, False)], lambda k, index: _element(k, key, index, half), 150)
-    words = b.map((2, half), "i64", [(key, False)], lambda k, index: _block_word(k, key, index), 150)
+        return b.map(
+            (num,), "i64", [(key, False)], lambda k, index: _element(k, key, index, half, stream), 150
+        )
+    words = b.map((2, half), "i64", [(key, False)], lambda k, index: _block_word(k, key, index, stream), 150)
     flat = b.reshape(words, (2 * half,))
     return flat if num == 2 * half else b.view(flat, (num,), lambda index: index)
 
 
-def _block_word(k: Kernel, key: Tensor, index: Index) -> Reg:
+def _block_word(k: Kernel, key: Tensor, index: Index, stream: int) -> Reg:
     row, column = index
-    x0, x1 = threefry(k, _words(k, key), k.index_value(column), _BITS)
+    x0, x1 = threefry(k, _words(k, key), k.index_value(column), stream)
     return k.select(conditions.at_least(k, row, 1), x1, x0)
 
 
-def _element(k: Kernel, key: Tensor, index: Index, half: int) -> Reg:
+def _element(k: Kernel, key: Tensor, index: Index, half: int, stream: int) -> Reg:
     second = conditions.at_least(k, index[0], half)
     place = k.index_value(index[0])
     counter = k.select(second, k.sub(place, const(half, "i64")), place)
-    x0, x1 = threefry(k, _words(k, key), counter, _BITS)
+    x0, x1 = threefry(k, _words(k, key), counter, stream)
     return k.select(second, x1, x0)
 
 

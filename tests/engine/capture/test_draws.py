@@ -1,0 +1,192 @@
+"""Check that captured random operations follow their distributions, and never repeat a number."""
+
+from __future__ import annotations
+
+import math
+import random as python_random
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+
+from ember.engine import control, random
+from ember.engine.capture import capture
+from ember.engine.interpret import interpret
+from ember.engine.refusal import NotCapturable
+
+KEY = random.key(20)
+NUM = 20_000
+
+
+def draw(function, *tensors, key=KEY):
+    return interpret(capture(function, *tensors, key=key), *tensors, key)
+
+
+CONTINUOUS = {
+    "rand": (lambda: torch.rand(NUM), scipy.stats.uniform()),
+    "rand_like": (lambda: torch.rand_like(torch.zeros(2, NUM // 2)), scipy.stats.uniform()),
+    "uniform_": (lambda: torch.empty(NUM).uniform_(-1, 3), scipy.stats.uniform(-1, 4)),
+    "randn": (lambda: torch.randn(NUM, dtype=torch.float64), scipy.stats.norm()),
+    "randn_like": (lambda: torch.randn_like(torch.zeros(2, NUM // 2)), scipy.stats.norm()),
+    "normal_": (lambda: torch.empty(NUM).normal_(1, 3), scipy.stats.norm(1, 3)),
+    "normal, sizes": (lambda: torch.normal(2.0, 0.5, (NUM,)), scipy.stats.norm(2, 0.5)),
+    "normal, tensors": (
+        lambda: torch.normal(torch.ones(NUM), torch.full((NUM,), 2.0)), scipy.stats.norm(1, 2)
+    ),
+    "normal, mean": (lambda: torch.normal(torch.ones(NUM), 2.0), scipy.stats.norm(1, 2)),
+    "normal, scale": (lambda: torch.normal(1.0, torch.full((NUM,), 2.0)), scipy.stats.norm(1, 2)),
+    "exponential_": (lambda: torch.empty(NUM).exponential_(2.0), scipy.stats.expon(0, 0.5)),
+    "cauchy_": (lambda: torch.empty(NUM).cauchy_(1.0, 2.0), scipy.stats.cauchy(1, 2)),
+    "log_normal_": (lambda: torch.empty(NUM).log_normal_(1.0, 0.5), scipy.stats.lognorm(0.5, 0, math.e)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_continuous(name):
+    function, distribution = CONTINUOUS[name]
+    (found,) = draw(function)
+    expected = function()
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+    assert scipy.stats.kstest(found.reshape(-1).numpy(), distribution.cdf).pvalue > 1e-3
+
+
+DISCRETE = {
+    "bernoulli": (lambda: torch.bernoulli(torch.full((NUM,), 0.3)), scipy.stats.bernoulli(0.3)),
+    "bernoulli_": (lambda: torch.empty(NUM, dtype=torch.int64).bernoulli_(0.3), scipy.stats.bernoulli(0.3)),
+    "bernoulli_ by tensor": (
+        lambda: torch.empty(NUM).bernoulli_(torch.full((NUM,), 0.3)), scipy.stats.bernoulli(0.3)
+    ),
+    "dropout": (
+        lambda: torch.nn.functional.dropout(torch.full((NUM,), 0.75), 0.25), scipy.stats.bernoulli(0.75)
+    ),
+    "geometric_": (lambda: torch.empty(NUM).geometric_(0.3), scipy.stats.geom(0.3)),
+}  # fmt: skip
+
+
+def frequencies_agree(found, distribution):
+    """Assert that the counts of integers pass the chi-squared test."""
+    values, counts = np.unique(found.reshape(-1).numpy(), return_counts=True)
+    assert (values == np.round(values)).all()
+    expected = distribution.pmf(values) * counts.sum()
+    common = expected >= 5
+    rare = counts.sum() - expected[common].sum()
+    observed = [*counts[common], counts[~common].sum()] if rare > 5 else counts[common]
+    expected = (
+        [*expected[common], rare]
+        if rare > 5
+        else expected[common] * counts[common].sum() / expected[common].sum()
+    )
+    assert scipy.stats.chisquare(observed, expected).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_discrete(name):
+    function, distribution = DISCRETE[name]
+    (found,) = draw(function)
+    expected = function()
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+    frequencies_agree(found, distribution)
+
+
+def test_operations_do_not_share_numbers():
+    found = draw(lambda x: [torch.rand(50) for _ in range(4)] + [x.clone().uniform_()], torch.zeros(3))
+    everything = torch.cat(found)
+    assert everything.unique().numel() == everything.numel()
+
+
+def test_the_key_is_the_input_after_the_others():
+    weight = torch.ones(3)
+    program = capture(lambda x: x + weight * torch.randn(3), torch.zeros(2, 3), key=KEY, lift=[weight])
+    assert [tuple(each.shape) for each in program.inputs] == [(2, 3), (2,), (3,)]
+    x = torch.zeros(2, 3)
+    first, again = interpret(program, x, KEY, weight)[0], interpret(program, x, KEY, weight)[0]
+    assert torch.equal(first, again)
+    assert not torch.isclose(first, interpret(program, x, random.key(21), weight)[0]).any()
+
+
+def test_in_place_draws_go_through_views():
+    def function(x):
+        table = x * torch.zeros(4, 3)
+        table[1].normal_()
+        table.t()[2].uniform_(5, 6)
+        rows = torch.zeros(2, 3)
+        rows.view(-1)[1:3].fill_(7.0).exponential_()
+        return table, rows
+
+    table, rows = draw(function, torch.ones(3))
+    assert (table[:, 2] > 5).all() and (table[1, :2] != 0).all() and (table[[0, 2, 3], :2] == 0).all()
+    assert (rows.reshape(-1) > 0).tolist() == [False, True, True, False, False, False]
+
+
+def test_each_step_of_a_scan_draws_anew():
+    def function(x):
+        return control.scan(lambda c, _: (c + torch.rand(()), torch.rand(4)), x.sum(), None, length=30)
+
+    total, rows = draw(function, torch.zeros(3))
+    assert rows.unique().numel() == rows.numel()
+    assert 5 < float(total) < 25
+
+
+def test_nested_loops_draw_anew():
+    def function(x):
+        def outer(c, _):
+            inner = lambda d: (d[0] + 1, d[1] + torch.where(torch.arange(3) == d[0], torch.rand(3), 0.0))  # noqa: E731
+            return c, control.while_loop(lambda d: d[0] < 3, inner, (0, torch.zeros(3)))[1]
+
+        return control.scan(outer, x, None, length=10)[1]
+
+    (rows,) = draw(function, torch.zeros(()))
+    assert (rows > 0).all()
+    assert rows.unique().numel() == rows.numel()
+
+
+def test_branches_draw():
+    def function(x):
+        branches = lambda: torch.rand(3), lambda: torch.randn(3) - 10
+        return control.cond(x > 0, *branches), torch.rand(3)
+
+    positive, after = draw(function, torch.tensor(1.0))
+    negative, _ = draw(function, torch.tensor(-1.0))
+    assert ((positive > 0) & (positive < 1)).all() and (negative < -3).all()
+    assert not torch.isin(positive, after).any()
+
+
+def test_the_gradient_of_a_scan_sees_the_same_numbers():
+    def function(scale):
+        def step(c, _):
+            z = torch.randn(3, dtype=torch.float64)
+            return c * 0.9 + scale * z, z
+
+        with torch.enable_grad():
+            scale = scale.detach().requires_grad_()
+            last, noise = control.scan(step, scale * 0, None, length=5)
+            (gradient,) = torch.autograd.grad(last.sum(), scale)
+        return gradient, noise
+
+    gradient, noise = draw(function, torch.ones(3, dtype=torch.float64))
+    weights = 0.9 ** torch.arange(4, -1, -1, dtype=torch.float64)
+    torch.testing.assert_close(gradient, weights @ noise)
+
+
+REFUSED = {
+    "a generator of its own": lambda x: x + torch.rand(3, generator=torch.Generator().manual_seed(0)),
+    "in place by a generator": lambda x: x.clone().normal_(generator=torch.Generator().manual_seed(0)),
+    "numpy": lambda x: x * np.random.rand(),
+    "python": lambda x: x * python_random.random(),
+    "a seed of its own": lambda x: x + torch.manual_seed(3).initial_seed(),
+    "in the condition of a loop": lambda x: control.while_loop(
+        lambda c: torch.rand(()) < c.sum(), lambda c: c * 0.5, x
+    ),
+    "in place on an input": lambda x: x.normal_(),
+    "in place on a tensor from outside": lambda x: x + OUTSIDE.uniform_(),
+    "an operation without a form": lambda x: torch.nn.functional.rrelu(x, training=True),
+}  # fmt: skip
+OUTSIDE = torch.zeros(3)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name):
+    with pytest.raises(NotCapturable):
+        capture(REFUSED[name], torch.ones(3), key=KEY)
+    assert OUTSIDE.tolist() == [0.0, 0.0, 0.0]

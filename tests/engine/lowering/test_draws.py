@@ -1,0 +1,43 @@
+"""Check that compiled programs draw the numbers that the interpreter draws."""
+
+import pytest
+import torch
+from lowering_checks import agree
+
+from ember.engine import control, random
+
+KEY = random.key(8)
+
+OPERATIONS = {
+    "rand": lambda x: torch.rand(37) + x.sum(),
+    "rand, float64": lambda x: torch.rand(5, 7, dtype=torch.float64),
+    "randn": lambda x: torch.randn_like(x) * x,
+    "normal_": lambda x: x.clone().normal_(1.0, 2.0),
+    "exponential_": lambda x: torch.empty(3, 5).exponential_(2.0),
+    "cauchy_": lambda x: torch.empty(9, dtype=torch.float64).cauchy_(),
+    "log_normal_": lambda x: torch.empty(9).log_normal_(),
+    "geometric_": lambda x: torch.empty(20).geometric_(0.2),
+    "bernoulli": lambda x: torch.bernoulli(torch.sigmoid(x)),
+    "dropout": lambda x: torch.nn.functional.dropout(x, 0.5),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations(name):
+    x = torch.linspace(0.5, 4.0, 11)
+    agree(OPERATIONS[name], x, key=KEY)
+
+
+def test_control_flow():
+    def function(x):
+        def step(c, _):
+            return c + torch.rand(3), control.cond(c[0] > 0, lambda: torch.randn(2), lambda: torch.rand(2))
+
+        def body(c):
+            return c[0] + 1, c[1] * torch.rand(20)
+
+        return control.scan(step, x, None, length=6), control.while_loop(
+            lambda c: c[0] < 3, body, (0, torch.ones(20))
+        )
+
+    agree(function, torch.zeros(3), key=KEY)

@@ -32,6 +32,7 @@ def capture(
     *inputs: torch.Tensor,
     key: torch.Tensor | None = None,
     lift: Sequence[torch.Tensor] = (),
+    collect_gradients: bool = False,
     closed_over: Literal["refuse", "constant"] = "refuse",
     where: bool = True,
 ) -> Program:
@@ -47,6 +48,8 @@ def capture(
         from others; the program's draws follow the same distributions as torch's, but are other numbers.
         Without a key random operations are refused.
     :param lift: tensors that ``fn`` closes over and that become the last inputs, such as parameters.
+    :param collect_gradients: let ``backward`` accumulate in the ``grad`` of lifted tensors, which are empty
+        when ``fn`` starts, for ``fn`` to read; afterwards they are what they were before the capture.
     :param closed_over: what to do with other tensors from outside that require a gradient.
     :param where: record the user's file and line with each operation.
     :raises NotCapturable: if ``fn`` raises, or does what a program cannot say.
@@ -56,8 +59,8 @@ def capture(
     # Another thread may draw meanwhile; what the function itself draws shows in every attempt.
     for _ in range(_ATTEMPTS if threading.active_count() > 1 else 0):
         with contextlib.suppress(_GeneratorsMoved):
-            return _capture(fn, inputs, key, lift, closed_over, where)
-    return _capture(fn, inputs, key, lift, closed_over, where)
+            return _capture(fn, inputs, key, lift, collect_gradients, closed_over, where)
+    return _capture(fn, inputs, key, lift, collect_gradients, closed_over, where)
 
 
 _ATTEMPTS = 4
@@ -72,6 +75,7 @@ def _capture(
     inputs: tuple[torch.Tensor, ...],
     key: torch.Tensor | None,
     lift: Sequence[torch.Tensor],
+    collect_gradients: bool,
     closed_over: Literal["refuse", "constant"],
     where: bool,
 ) -> Program:
@@ -85,6 +89,8 @@ def _capture(
         recorder.watch_gradient(tensor)
         if tensor.requires_grad:
             recorder.grad_leaves.append(weakref.ref(tensor))
+        if collect_gradients:
+            recorder.collect_gradient(tensor)
     generators = _generator_states()
     token = active_recorder.set(RegionRecorder(recorder))
     try:

@@ -34,6 +34,7 @@ class Recording:
         self.outside: dict[int, tuple[torch.Tensor, View]] = {}
         self.lifted: set[int] = set()
         self.gradients: dict[int, torch.Tensor | None] = {}  # .grad of tensors from outside, before
+        self.collecting: set[int] = set()  # lifted tensors whose .grad the function may accumulate
         self.grad_leaves: list[weakref.ref[torch.Tensor]] = []
         self.constant_closures = constant_closures
         self.origins = Origins(where)
@@ -140,14 +141,19 @@ class Recording:
         if tensor.requires_grad and tensor.is_leaf:
             self.gradients[id(tensor)] = tensor.grad
 
+    def collect_gradient(self, tensor: torch.Tensor) -> None:
+        """Let the function accumulate the gradient of a lifted tensor, starting from none."""
+        self.collecting.add(id(tensor))
+        tensor.grad = None
+
     def restore_gradients(self) -> bool:
-        """Undo changes of ``.grad`` outside, and say whether there were any."""
+        """Undo changes of ``.grad`` outside, and say whether there were any that were not asked for."""
         changed = False
         for identity, before in self.gradients.items():
             tensor = self.outside[identity][0]
             if tensor.grad is not before:
                 tensor.grad = before
-                changed = True
+                changed = changed or identity not in self.collecting
         return changed
 
     def _check_supported(self, tensor: torch.Tensor) -> None:

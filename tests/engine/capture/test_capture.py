@@ -326,3 +326,22 @@ def test_capturing_costs_milliseconds():
         seconds.append(time.perf_counter() - start)
     # 80 operations take 3 ms alone on a 2 GHz core; the bound leaves room for other loads.
     assert min(seconds) / len(program.nodes) < 0.4e-3
+
+
+def test_gradients_of_lifted_tensors_are_collected_and_put_back() -> None:
+    weight, x = torch.randn(3, dtype=torch.float64, requires_grad=True), torch.randn(5, 3, dtype=torch.float64)
+    before = weight.grad = torch.ones(3, dtype=torch.float64)
+
+    def accumulate(x: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        for power in (2, 3):
+            ((x @ weight) ** power).sum().backward()
+        return (weight.grad,)
+
+    program = capture(accumulate, x, lift=[weight], collect_gradients=True)
+    assert weight.grad is before
+    (found,) = interpret(program, x, weight)
+    weight.grad = None
+    torch.testing.assert_close(found, accumulate(x)[0])
+    weight.grad = None
+    with pytest.raises(NotCapturable, match="accumulates the gradient"):
+        capture(accumulate, x, lift=[weight])

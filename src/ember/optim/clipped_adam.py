@@ -18,7 +18,7 @@ class ClippedAdam(torch.optim.Optimizer):
     :param weight_decay: weight of an L2 penalty.
     :param clip_norm: bound of each element of the gradient.
     :param lrd: factor of the learning rate at each step of a parameter.
-    :param centered_variance: divide by the standard deviation instead of the root mean square.
+    :param centered_variance: measure the second moment from the running mean instead of from zero.
     """
 
     def __init__(
@@ -67,9 +67,8 @@ def _update(param: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None
     if group["weight_decay"]:
         grad = grad.add(param, alpha=group["weight_decay"])
     mean = state["exp_avg"].mul_(beta1).add_(grad, alpha=1 - beta1)
-    square = state["exp_avg_sq"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-    if group["centered_variance"]:
-        square = square - mean.square()
+    deviation = grad - mean if group["centered_variance"] else grad
+    square = state["exp_avg_sq"].mul_(beta2).addcmul_(deviation, deviation, value=1 - beta2)
     denominator = square.sqrt().add_(group["eps"])
     # The decay counts each parameter's own steps, since parameters may arrive late or be absent at times.
     rate = group["lr"] * group["lrd"] ** count

@@ -45,6 +45,16 @@ class Recorder(Protocol):
 active_recorder: ContextVar[Recorder | None] = ContextVar("ember_recorder", default=None)
 
 
+def capturing() -> bool:
+    """Return whether a function is being captured, so that the values of its tensors cannot be read."""
+    return active_recorder.get() is not None
+
+
+def number(tensor: torch.Tensor) -> Any:
+    """Return the value of a scalar tensor, or the detached scalar itself if it cannot be read."""
+    return tensor.detach() if capturing() else tensor.item()
+
+
 def while_loop(
     condition: Callable[[Carry], torch.Tensor], body: Callable[[Carry], Carry], init: Carry
 ) -> Carry:

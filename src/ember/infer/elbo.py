@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ember import poutine, settings
 from ember.distributions import Unit
+from ember.engine.control import number
 from ember.errors import message
 from ember.guides.checks import (
     check_if_enumerated,
@@ -84,17 +85,17 @@ class ELBO(ABC):
         The traces hold log probabilities (the guide's also score parts) and no sites of subsampling plates.
         """
 
-    def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
-        """Return the negative bound, without gradients."""
-        total = 0.0
+    def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the negative bound, a float (a scalar tensor under a capture), without gradients."""
+        total: Any = 0.0
         with torch.no_grad():
             for traces in self._get_traces(model, guide, args, kwargs):
                 total -= self._checked(self.estimate(*traces)[0], traces)
         return total / self.num_particles
 
-    def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
-        """Return the negative bound and add its gradient to the parameters' ``grad``."""
-        total = 0.0
+    def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the negative bound as :meth:`loss` does, and add its gradient to parameters' ``grad``."""
+        total: Any = 0.0
         for traces in self._get_traces(model, guide, args, kwargs):
             bound, surrogate = self.estimate(*traces)
             total -= self._checked(bound, traces)
@@ -112,9 +113,9 @@ class ELBO(ABC):
             total = total - (bound if surrogate is bound else bound.detach() + surrogate - surrogate.detach())
         return torch.as_tensor(total / self.num_particles)
 
-    def _checked(self, bound: Any, traces: tuple[Trace, Trace]) -> float:
-        value = bound.item() if isinstance(bound, Tensor) else float(bound)
-        if not math.isfinite(value):
+    def _checked(self, bound: Any, traces: tuple[Trace, Trace]) -> Any:
+        value = number(bound) if isinstance(bound, Tensor) else float(bound)
+        if isinstance(value, float) and not math.isfinite(value):
             warn_not_finite(value, traces)
         return value
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ember.distributions.scaling import is_identically_zero
+from ember.engine.control import capturing, number
 from ember.infer.elbo import ELBO, PARTICLES, warn_not_finite
 from ember.poutine.trace_struct import Trace
 
@@ -33,17 +34,17 @@ class ParticleELBO(ELBO):
         """Return the objective for a single pair of traces, which may hold vectorised particles."""
         return self.combine(stack_particles([(model_trace, guide_trace)], self.num_particles))
 
-    def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
+    def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the loss, without gradients."""
         with torch.no_grad():
-            return -self._combined(model, guide, args, kwargs)[0].item()
+            return -number(self._combined(model, guide, args, kwargs)[0])
 
-    def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
+    def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the loss and add its gradient to the parameters' ``grad``."""
         bound, surrogate = self._combined(model, guide, args, kwargs)
         if surrogate.requires_grad:
             (-surrogate).backward(retain_graph=self.retain_graph)
-        return -bound.item()
+        return -number(bound)
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Return the loss as a scalar tensor whose gradient is the estimator's."""
@@ -55,7 +56,7 @@ class ParticleELBO(ELBO):
     ) -> tuple[Tensor, Tensor]:
         particles = self.draw(model, guide, args, kwargs)
         bound, surrogate = self.combine(particles)
-        if not bool(torch.isfinite(bound)):
+        if not capturing() and not bool(torch.isfinite(bound)):
             warn_not_finite(bound.item(), tuple(trace for pair in particles.traces for trace in pair))
         return bound, surrogate
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ember import poutine
+from ember.engine.control import number
 from ember.errors import message
 from ember.guides.checks import remove_subsample_sites
 from ember.infer.elbo import ELBO
@@ -61,7 +62,7 @@ class ReweightedWakeSleep(ELBO):
         """Return the model's and the guide's loss, without gradients."""
         with torch.no_grad():
             losses = self._losses(model, guide, args, kwargs)
-        return tuple(each.item() for each in losses)
+        return tuple(number(each) for each in losses)
 
     def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the two losses and add their gradients to the parameters' ``grad``."""
@@ -69,7 +70,7 @@ class ReweightedWakeSleep(ELBO):
         total = losses[0] + losses[1]
         if total.requires_grad:
             total.backward(retain_graph=self.retain_graph)
-        return tuple(each.item() for each in losses)
+        return tuple(number(each) for each in losses)
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Return the sum of the two losses as a scalar tensor."""

@@ -64,7 +64,7 @@ class PyroOptim:
                 member = self._admit(param)
             group, clip = member
             if clip and param.grad is not None:
-                _clip_gradient(param, clip)
+                param.grad = clipped(param.grad, clip)
             entry = touched.get(id(group))
             if entry is None:
                 touched[id(group)] = (group, [param])
@@ -72,6 +72,10 @@ class PyroOptim:
                 entry[1].append(param)
         for group, given in touched.values():
             group.update(given)
+
+    def membership(self, param: Tensor) -> tuple[Group, dict[str, Any]] | None:
+        """Return the group that updates a parameter and how its gradient is clipped, None if it is new."""
+        return self._members.get(param)
 
     # -- members -------------------------------------------------------------------------------------------
 
@@ -227,15 +231,13 @@ def _check_clip(clip: dict[str, Any]) -> None:
         raise ValueError(f"clip_args takes clip_norm and clip_value, got {', '.join(sorted(unknown))}")
 
 
-def _clip_gradient(param: Tensor, clip: dict[str, Any]) -> None:
-    grad = param.grad
-    if grad is None:
-        return
+def clipped(gradient: Tensor, clip: dict[str, Any]) -> Tensor:
+    """Return a gradient with its norm and its elements bounded, as ``clip_args`` say."""
     if "clip_norm" in clip:
-        norm = grad.norm()
-        param.grad = grad = grad * (clip["clip_norm"] / (norm + 1e-6)).clamp(max=1.0)
+        gradient = gradient * (clip["clip_norm"] / (gradient.norm() + 1e-6)).clamp(max=1.0)
     if "clip_value" in clip:
-        param.grad = grad.clamp(-clip["clip_value"], clip["clip_value"])
+        gradient = gradient.clamp(-clip["clip_value"], clip["clip_value"])
+    return gradient
 
 
 def _restore_options(group: Group, saved: dict[str, Any], name: str | None) -> None:

@@ -329,8 +329,8 @@ def test_capturing_costs_milliseconds():
 
 
 def test_gradients_of_lifted_tensors_are_collected_and_put_back() -> None:
-    weight, x = torch.randn(3, dtype=torch.float64, requires_grad=True), torch.randn(5, 3, dtype=torch.float64)
-    before = weight.grad = torch.ones(3, dtype=torch.float64)
+    weight, x = torch.randn(3, requires_grad=True), torch.randn(5, 3)
+    before = weight.grad = torch.ones(3)
 
     def accumulate(x: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         for power in (2, 3):

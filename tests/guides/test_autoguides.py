@@ -14,15 +14,24 @@ from ember.infer.autoguide import (
     AutoCallable,
     AutoDelta,
     AutoDiagonalNormal,
+    AutoGaussian,
     AutoGuideList,
     AutoLaplaceApproximation,
     AutoLowRankMultivariateNormal,
     AutoMultivariateNormal,
     AutoNormal,
+    AutoStructured,
     init_to_value,
 )
 
-NORMALS = [AutoNormal, AutoDiagonalNormal, AutoMultivariateNormal, AutoLowRankMultivariateNormal]
+NORMALS = [
+    AutoNormal,
+    AutoDiagonalNormal,
+    AutoMultivariateNormal,
+    AutoLowRankMultivariateNormal,
+    AutoGaussian,
+    AutoStructured,
+]
 ALL = [*NORMALS, AutoDelta, AutoLaplaceApproximation]
 
 X = torch.tensor([[1.0, 0.2], [1.0, -0.9], [1.0, 1.4], [1.0, 0.1], [1.0, -0.5]])
@@ -57,7 +66,8 @@ def train(model, guide, steps=500, rate=0.03, particles=20, **kwargs):
 
 
 @pytest.mark.parametrize(
-    "guide_class", [AutoMultivariateNormal, AutoLowRankMultivariateNormal, AutoLaplaceApproximation]
+    "guide_class",
+    [AutoMultivariateNormal, AutoLowRankMultivariateNormal, AutoLaplaceApproximation, AutoGaussian],
 )
 def test_linear_gaussian_posterior_is_found_exactly(guide_class):
     guide = guide_class(linear_model)
@@ -117,15 +127,20 @@ def test_names_shapes_and_supports(guide_class):
     assert draw["y"] > 0
     torch.testing.assert_close(draw["z"].sum(-1), torch.ones(4))
     prefix = guide_class.__name__
+    sites = ("group.x", "y", "z")
     if guide_class is AutoNormal:
-        sites = ("group.x", "y", "z")
         expected = [f"{prefix}.{part}.{site}" for site in sites for part in ("locs", "scales")]
     elif guide_class is AutoDelta:
-        expected = [f"{prefix}.{site}" for site in ("group.x", "y", "z")]
+        expected = [f"{prefix}.{site}" for site in sites]
+    elif guide_class is AutoStructured:
+        parts = [f"{part}.{site}" for part in ("locs", "scales", "scale_trils") for site in sites]
+        parts += ["deps.y.group.x", "deps.z.group.x", "deps.z.y"]
+        expected = [f"{prefix}.{each}" for each in parts]
     else:
         extra = {
             AutoLaplaceApproximation: [],
             AutoDiagonalNormal: ["scale"],
+            AutoGaussian: ["scale", *(f"factors.{site}" for site in (*sites, "obs"))],
             AutoMultivariateNormal: ["scale", "scale_tril"],
             AutoLowRankMultivariateNormal: ["scale", "cov_factor"],
         }

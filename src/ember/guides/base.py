@@ -90,10 +90,30 @@ class AutoGuide(PyroModule):
                     self._refuse_sequential(name, site, frame)
         self.__dict__["_prototype_frames"] = frames
         self.__dict__["_transforms"] = {
-            name: unconstraining(type(self).__name__, name, site)
-            for name, site in trace.iter_stochastic_nodes()
+            name: self._transform_of(name, site) for name, site in trace.iter_stochastic_nodes()
         }
         self.__dict__["prototype_trace"] = trace
+
+    def _transform_of(self, name: str, site: Any) -> Any:
+        """Return the map from the space of the guide's parameters to a site's support."""
+        return unconstraining(type(self).__name__, name, site)
+
+    def _refuse_subsampling(self, name: str, site: Any) -> None:
+        """Refuse a site in a subsampling plate, for guides that need all of its elements.
+
+        :raises ValueError: naming the site and the plate.
+        """
+        for frame in site["cond_indep_stack"]:
+            if frame.vectorized and frame.full_size != frame.size:
+                kind = type(self).__name__
+                raise ValueError(
+                    message(
+                        f"{kind} cannot guide site '{name}' in the subsampling plate '{frame.name}'",
+                        site=name,
+                        plates=site["cond_indep_stack"],
+                        fix="use AutoNormal, which keeps a parameter for each element of the plate",
+                    )
+                )
 
     def _refuse_sequential(self, name: str, site: Any, frame: CondIndepStackFrame) -> None:
         raise ValueError(

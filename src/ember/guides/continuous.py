@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ember.distributions import LowRankMultivariateNormal, MultivariateNormal, Normal, constraints
-from ember.errors import message
 from ember.guides.base import AutoGuide, in_plates
-from ember.guides.image import image
+from ember.guides.image import image, normal_quantiles, unflatten
 from ember.model.initialisation import InitStrategy, init_to_median
 from ember.nn import PyroParam
 from ember.primitives import sample
@@ -36,9 +35,7 @@ class AutoContinuous(AutoGuide):
         super()._setup_prototype(*args, **kwargs)
         parts = []
         for name, site in self._latent_sites():
-            for frame in site["cond_indep_stack"]:
-                if frame.vectorized and frame.full_size != frame.size:
-                    self._refuse_subsampling(name, site, frame)
+            self._refuse_subsampling(name, site)
             parts.append(self._transforms[name].inv(site["value"].detach()).detach())
         if not parts:
             raise ValueError(
@@ -47,16 +44,6 @@ class AutoContinuous(AutoGuide):
         self.__dict__["_shapes"] = [part.shape for part in parts]
         self.__dict__["latent_dim"] = sum(part.numel() for part in parts)
         self._make_params(torch.cat([part.reshape(-1) for part in parts]))
-
-    def _refuse_subsampling(self, name: str, site: Any, frame: Any) -> None:
-        raise ValueError(
-            message(
-                f"{type(self).__name__} cannot guide site '{name}' in the subsampling plate '{frame.name}'",
-                site=name,
-                plates=site["cond_indep_stack"],
-                fix="use AutoNormal, which keeps a parameter for each element of the plate",
-            )
-        )
 
     def _make_params(self, loc: Tensor) -> None:
         """Make the guide's parameters, starting at the vector ``loc``."""
@@ -73,12 +60,9 @@ class AutoContinuous(AutoGuide):
     def _unpack(self, latent: Tensor) -> Iterator[tuple[str, Any, Tensor]]:
         """Yield (name, site, unconstrained value) of each site."""
         position = 0
-        batch = latent.shape[:-1]
         for (name, site), shape in zip(self._latent_sites(), self._shapes, strict=True):
             size = shape.numel()
-            # Vectorised particles are a dim left of all plates, with dims of size 1 where the plates go.
-            particles = batch[: max(0, len(batch) - len(site["fn"].batch_shape))]
-            yield name, site, latent[..., position : position + size].reshape(particles + shape)
+            yield name, site, unflatten(latent[..., position : position + size], site, shape)
             position += size
 
     def _draw(self, plates: dict[str, Any]) -> dict[str, Tensor]:
@@ -108,16 +92,18 @@ class AutoContinuous(AutoGuide):
         self._prepare(*args, **kwargs)
         with torch.no_grad():
             loc, scale = self._loc_scale()
-            levels = torch.as_tensor(quantiles, dtype=loc.dtype, device=loc.device)
-            latent = Normal(loc, scale).icdf(levels.reshape(-1, 1))
             result = {}
-            parts = latent.split([shape.numel() for shape in self._shapes], -1)
-            for (name, _), shape, part in zip(self._latent_sites(), self._shapes, parts, strict=True):
-                result[name] = self._transforms[name](part.reshape(levels.shape + shape))
+            sizes = [shape.numel() for shape in self._shapes]
+            locs, scales = loc.split(sizes), scale.split(sizes)
+            for (name, _), shape, part, spread in zip(
+                self._latent_sites(), self._shapes, locs, scales, strict=True
+            ):
+                part, spread = part.reshape(shape), spread.reshape(shape)
+                result[name] = normal_quantiles(quantiles, part, spread, self._transforms[name])
             return result
 
 
-class _ScaledNormal(AutoContinuous):
+class ScaledNormal(AutoContinuous):
     """Base of the normal guides: a location and positive scales."""
 
     scale_constraint = constraints.softplus_positive
@@ -141,7 +127,7 @@ class _ScaledNormal(AutoContinuous):
         self.scale = PyroParam(torch.full_like(loc, self._init_scale), self.scale_constraint)
 
 
-class AutoDiagonalNormal(_ScaledNormal):
+class AutoDiagonalNormal(ScaledNormal):
     """Normal guide with independent elements; parameters ``loc`` and ``scale``, each ``(latent_dim,)``."""
 
     def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
@@ -152,7 +138,7 @@ class AutoDiagonalNormal(_ScaledNormal):
         return self.loc, self.scale
 
 
-class AutoMultivariateNormal(_ScaledNormal):
+class AutoMultivariateNormal(ScaledNormal):
     """Normal guide with full covariance; its Cholesky factor is ``scale[:, None] * scale_tril``.
 
     ``scale_tril`` has ones on the diagonal.
@@ -174,7 +160,7 @@ class AutoMultivariateNormal(_ScaledNormal):
         return self.loc, self._factor().norm(dim=-1)
 
 
-class AutoLowRankMultivariateNormal(_ScaledNormal):
+class AutoLowRankMultivariateNormal(ScaledNormal):
     """Normal guide with covariance ``D (W Wᵀ + I) D``: D the diagonal ``scale``, W the ``cov_factor``.
 
     :param model: the model.

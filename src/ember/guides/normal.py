@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ember.distributions import Normal, constraints
 from ember.guides.base import AutoGuide, CreatePlates, full_size, get_nested, in_plates, set_nested
-from ember.guides.image import image
+from ember.guides.image import image, normal_quantiles
 from ember.model.initialisation import InitStrategy, init_to_feasible
 from ember.nn import PyroModule, PyroParam
 from ember.primitives import sample
@@ -93,7 +93,5 @@ class AutoNormal(AutoGuide):
         with torch.no_grad():
             for name, _ in self._latent_sites():
                 loc, scale = get_nested(self.locs, name), get_nested(self.scales, name)
-                levels = torch.as_tensor(quantiles, dtype=loc.dtype, device=loc.device)
-                free = Normal(loc, scale).icdf(levels.reshape((-1,) + (1,) * loc.ndim))
-                result[name] = self._transforms[name](free)
+                result[name] = normal_quantiles(quantiles, loc, scale, self._transforms[name])
         return result

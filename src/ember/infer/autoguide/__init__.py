@@ -8,8 +8,10 @@ from ember.guides.continuous import (
     AutoMultivariateNormal,
 )
 from ember.guides.delta import AutoDelta
+from ember.guides.discrete import AutoDiscreteParallel
 from ember.guides.entropy import mean_field_entropy
 from ember.guides.flow import AutoIAFNormal, AutoNormalizingFlow
+from ember.guides.gaussian import AutoGaussian
 from ember.guides.laplace import AutoLaplaceApproximation
 from ember.guides.messenger import AutoMessenger
 from ember.guides.normal import AutoNormal
@@ -19,6 +21,7 @@ from ember.guides.normal_messenger import (
     AutoRegressiveMessenger,
 )
 from ember.guides.parts import AutoCallable, AutoGuideList
+from ember.guides.structured import AutoStructured
 from ember.model.initialisation import (
     InitMessenger,
     init_to_feasible,
@@ -35,6 +38,8 @@ __all__ = [
     "AutoContinuous",
     "AutoDelta",
     "AutoDiagonalNormal",
+    "AutoDiscreteParallel",
+    "AutoGaussian",
     "AutoGuide",
     "AutoGuideList",
     "AutoHierarchicalNormalMessenger",
@@ -47,6 +52,7 @@ __all__ = [
     "AutoNormalMessenger",
     "AutoNormalizingFlow",
     "AutoRegressiveMessenger",
+    "AutoStructured",
     "InitMessenger",
     "init_to_feasible",
     "init_to_generated",

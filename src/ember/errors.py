@@ -21,6 +21,14 @@ class InitialisationError(ValueError):
     """No starting point with finite log density and gradient was found."""
 
 
+class NotFiniteError(FloatingPointError):
+    """A loss or its gradient is infinite or NaN."""
+
+
+class DataError(ValueError):
+    """A source of data gives nothing, ends early, or gives what a model cannot take."""
+
+
 class FileFormatError(ValueError):
     """A file is truncated, damaged, or not of the expected format."""
 

@@ -25,6 +25,7 @@ from ember.infer.smcfilter import Resampler, SMCFailed, SMCFilter, SMCState
 from ember.infer.stein_kernels import IMQSteinKernel, RBFSteinKernel
 from ember.infer.svgd import SVGD
 from ember.infer.svi import SVI
+from ember.infer.training import Plateau, StepInfo, SVIResult
 from ember.infer.weighed_predictive import WeighedPredictive
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Importance",
     "MCMC",
     "NUTS",
+    "Plateau",
     "Predictive",
     "RBFSteinKernel",
     "RenyiELBO",
@@ -46,6 +48,8 @@ __all__ = [
     "SMCState",
     "SVGD",
     "SVI",
+    "SVIResult",
+    "StepInfo",
     "TraceEnum_ELBO",
     "TraceGraph_ELBO",
     "TraceMeanField_ELBO",

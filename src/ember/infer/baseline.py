@@ -30,6 +30,14 @@ class Baselines:
     def __init__(self) -> None:
         self._averages: dict[str, Tensor] = {}
 
+    def state(self) -> dict[str, Tensor]:
+        """Return the running averages by site."""
+        return dict(self._averages)
+
+    def set_state(self, state: dict[str, Tensor]) -> None:
+        """Take over what :meth:`state` gave."""
+        self._averages = dict(state)
+
     def subtract(self, name: str, site: Any, cost: Tensor) -> tuple[Tensor, Any]:
         """Return the cost less its baseline, and the loss that trains the baseline (0.0 if there is none).
 

@@ -233,13 +233,16 @@ def warn_not_finite(loss: float, traces: tuple[Trace, ...]) -> None:
     kind = "NaN" if math.isnan(loss) else f"{loss}"
     for trace in traces:
         for name, site in trace.nodes.items():
-            if site["type"] == "sample" and not math.isfinite(float(site.get("log_prob_sum", 0.0))):
+            if site["type"] != "sample":
+                continue
+            log_prob_sum = torch.as_tensor(site.get("log_prob_sum", 0.0)).item()
+            if not math.isfinite(log_prob_sum):
                 warnings.warn(
                     message(
                         f"Encountered {kind}: loss, from site '{name}'",
                         site=name,
                         plates=site["cond_indep_stack"],
-                        actual=f"log_prob_sum {float(site['log_prob_sum'])} under {site['fn']}",
+                        actual=f"log_prob_sum {log_prob_sum} under {site['fn']}",
                         fix="check the parameters and values at this site; a smaller learning rate may help",
                     ),
                     UserWarning,

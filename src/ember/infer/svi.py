@@ -11,6 +11,17 @@ from torch import Tensor
 from ember import poutine
 from ember.errors import message
 from ember.infer.elbo import ELBO
+from ember.infer.training import (
+    Batches,
+    Constant,
+    EagerSteps,
+    Options,
+    Plateau,
+    StepInfo,
+    Steps,
+    SVIResult,
+    train,
+)
 
 
 class SVI:
@@ -46,6 +57,7 @@ class SVI:
         self.model = model
         self.guide = guide
         self.optim = optim
+        self.result: SVIResult | None = None  # of the last run
         if isinstance(loss, ELBO):
             self.loss: Callable[..., Any] = loss.loss
             self.loss_and_grads: Callable[..., Any] = loss_and_grads or loss.loss_and_grads
@@ -63,13 +75,81 @@ class SVI:
 
         The parameters whose sites ran in this step are given to the optimiser, then their gradients cleared.
         """
+        loss, params = self._gradients(args, kwargs)
+        self._update(params)
+        return loss
+
+    def _gradients(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, list[Tensor]]:
+        """Return the loss and the parameters whose sites ran, which then carry its gradient."""
         with poutine.trace(param_only=True) as capture:
             loss = self.loss_and_grads(self.model, self.guide, *args, **kwargs)
-        params = unconstrained_params(capture.trace)
+        return _number(loss), unconstrained_params(capture.trace)
+
+    def _update(self, params: list[Tensor]) -> None:
+        """Give the parameters to the optimiser, and clear their gradients."""
         self.optim(params)
         for param in params:
             param.grad = None
-        return _number(loss)
+
+    def _steps(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Steps:
+        """Return what takes the steps of a run with these arguments."""
+        return EagerSteps(self)
+
+    def run(
+        self,
+        num_steps: int,
+        *args: Any,
+        batches: Any = None,
+        disable_progbar: bool = False,
+        seconds: float | None = None,
+        plateau: Plateau | bool = False,
+        callback: Callable[[StepInfo], Any] | None = None,
+        callback_every: int = 1,
+        checkpoint: Any = None,
+        checkpoint_every: int | None = None,
+        resume: bool = False,
+        **kwargs: Any,
+    ) -> SVIResult:
+        """Take ``num_steps`` gradient steps; the other arguments are the model's.
+
+        A model's argument that has the name of an option below is given by position. Ctrl-C ends the run
+        after the present step, and what was reached is kept. A step whose loss or gradient is not finite is
+        refused, and the parameters stay as they were before it. The result of a run that an error ended
+        is kept in :attr:`result`.
+
+        :param batches: an iterable of model arguments, one batch for each step, gone through as often as need
+            be: mappings give keyword arguments, tuples and lists positional ones after ``args``, anything
+            else is one argument. The model scales them by a plate of the full size.
+        :param disable_progbar: show no progress bar.
+        :param seconds: end the run after about that time.
+        :param plateau: a :class:`Plateau`, which ends the run when the loss stops falling; True for its
+            defaults.
+        :param callback: called with a :class:`StepInfo`; returning something true, or raising
+            ``StopIteration``, ends the run. A scheduler is stepped here.
+        :param callback_every: number of steps between two calls.
+        :param checkpoint: a file to write the state of the run to, now and then and at its end.
+        :param checkpoint_every: number of steps between two checkpoints, by default a minute's worth.
+        :param resume: if the file of ``checkpoint`` exists, go on from there until ``num_steps`` are done in
+            all. On the same machine the result is that of a run without break, bit for bit.
+        :raises NotFiniteError: naming the site or parameter.
+        :raises DataError: naming the batch, for sources that end early or change.
+        :raises ValueError: for options that contradict each other, or a checkpoint of another program.
+        """
+        options = Options(
+            disable_progbar=disable_progbar,
+            seconds=seconds,
+            plateau=(Plateau() if plateau else None) if isinstance(plateau, bool) else plateau,
+            callback=callback,
+            callback_every=callback_every,
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
+            resume=resume,
+        )
+        feed = Constant(args, kwargs) if batches is None else Batches(batches, args, kwargs)
+        self.result, error = train(self, self._steps(args, kwargs), num_steps, feed, options)
+        if error is not None:
+            raise error
+        return self.result
 
 
 class _Backward:

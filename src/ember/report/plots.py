@@ -40,23 +40,34 @@ def as_inference_data(source: Any) -> Any:
 
 
 def _draw(kind: str, source: Any, path: str | Path, var_names: Sequence[str] | None, **options: Any) -> Path:
+    drawing()
+    import arviz
+
+    names = None if var_names is None else list(var_names)
+    with warnings.catch_warnings():
+        # ArviZ's calls into matplotlib are not the reader's to mend.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        axes = getattr(arviz, kind)(as_inference_data(source), var_names=names, **options)
+        return write(axes.ravel()[0].figure, path)
+
+
+def drawing() -> Any:
+    """Import and return ``matplotlib.pyplot``, drawing into memory."""
     if "matplotlib.pyplot" not in sys.modules:
         import matplotlib
 
         # Nothing is shown on a screen; in a session that has chosen a backend that choice stays.
         matplotlib.use("agg")
-    import arviz
     import matplotlib.pyplot as plt
 
-    names = None if var_names is None else list(var_names)
+    return plt
+
+
+def write(figure: Any, path: str | Path) -> Path:
+    """Write a figure to a PNG file, whose directory is made if need be, and close it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        # ArviZ's calls into matplotlib are not the reader's to mend.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        axes = getattr(arviz, kind)(as_inference_data(source), var_names=names, **options)
-        figure = axes.ravel()[0].figure
-        figure.tight_layout()
-        figure.savefig(path, dpi=100)
-    plt.close(figure)
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+    drawing().close(figure)
     return path

@@ -70,7 +70,50 @@ def _bernoulli(s: Stream, like: Tensor, p: Any = 0.5) -> Tensor:
     return (s.uniform(like.shape, torch.float64) < p).to(like.dtype)
 
 
-DRAWS: dict[Any, Callable[..., Tensor]] = {
+def _randint(s: Stream, low: int, high: int, size: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
+    if high - low <= 1 << 40:
+        whole = torch.floor(s.uniform(size) * (high - low)).to(torch.int64)
+    else:
+        whole = torch.remainder(s.bits(math.prod(size)).reshape(tuple(size)), high - low)
+    return (whole + low).to(torch.int64 if dtype is None else dtype)
+
+
+def _random(s: Stream, like: Tensor, *limits: int | None) -> Tensor:
+    low, high = (0, limits[0]) if len(limits) == 1 else limits or (0, None)
+    if high is None:
+        if like.is_floating_point():
+            high = (1 << (53 if like.dtype == torch.float64 else 24)) + 1
+        else:
+            high = min(torch.iinfo(like.dtype).max + 1, (1 << 63) - 1) if like.dtype != torch.bool else 2
+    return _randint(s, low or 0, high, like.shape, like.dtype)
+
+
+def _multinomial(s: Stream, weights: Tensor, num: int, replacement: bool = False) -> Tensor:
+    rows, categories = weights.shape[:-1], weights.shape[-1]
+    weights = weights.to(torch.float64)
+    if not replacement and num > 1:
+        # Without replacement: the order of exponential clocks with the weights as rates.
+        clocks = torch.log(-torch.log(s.uniform(weights.shape))) - torch.log(weights)
+        return torch.topk(clocks, num, largest=False)[1]
+    sums = torch.cumsum(weights, -1)
+    marks = s.uniform((*rows, num)) * sums[..., -1:]
+    if categories <= _FEW:
+        found = (marks.unsqueeze(-1) >= sums.unsqueeze(-2)).sum(-1)
+    else:
+        found = torch.searchsorted(sums, marks, right=True)
+    return torch.clamp(found, max=categories - 1)
+
+
+def _dropout(s: Stream, x: Tensor, p: float, train: bool | None = True) -> tuple[Tensor, Tensor]:
+    if train is False or p == 0.0:
+        return x.clone(), torch.ones(x.shape, dtype=torch.bool)
+    kept = s.uniform(x.shape) >= p
+    return torch.where(kept, x * (1.0 / (1.0 - p) if p < 1.0 else 0.0), 0.0), kept
+
+
+_FEW = 64  # categories up to which comparing with each of them beats a search
+
+DRAWS: dict[Any, Callable[..., Any]] = {
     # uniform and normal
     aten.rand.default: lambda s, size, dtype=None: s.uniform(size, _dtype(dtype)),
     aten.rand_like.default: lambda s, like, dtype=None: s.uniform(like.shape, dtype or like.dtype),
@@ -88,6 +131,20 @@ DRAWS: dict[Any, Callable[..., Tensor]] = {
     aten.normal.Tensor_float: _normal_around,
     aten.normal.float_Tensor: _normal_around,
     aten.normal.Tensor_Tensor: _normal_around,
+    # integers
+    aten.randint.default: lambda s, high, size, dtype=None: _randint(s, 0, high, size, dtype),
+    aten.randint.low: _randint,
+    aten.randint_like.default: lambda s, like, high, dtype=None: _randint(
+        s, 0, high, like.shape, dtype or like.dtype
+    ),
+    aten.randint_like.low_dtype: lambda s, like, low, high, dtype=None: _randint(
+        s, low, high, like.shape, dtype or like.dtype
+    ),
+    aten.random_.default: _random,
+    aten.random_.to: _random,
+    getattr(aten.random_, "from"): _random,
+    aten.randperm.default: lambda s, n, dtype=None: s.permutation(n).to(dtype or torch.int64),
+    aten.multinomial.default: _multinomial,
     # by inversion
     aten.exponential_.default: _exponential,
     aten.cauchy_.default: _cauchy,
@@ -98,4 +155,5 @@ DRAWS: dict[Any, Callable[..., Tensor]] = {
     aten.bernoulli.Tensor: _bernoulli,
     aten.bernoulli_.float: _bernoulli,
     aten.bernoulli_.Tensor: _bernoulli,
+    aten.native_dropout.default: _dropout,
 }

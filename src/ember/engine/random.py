@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from ember.errors import message
+
 _ROTATIONS = (16, 42, 12, 31, 16, 32, 24, 21)
 _PARITY = 0x1BD11BDAA9FC1A22
 # The second counter word keeps streams apart: that of fold_in, and those of random_bits, of which 0 is the
@@ -49,12 +51,28 @@ def _fold_in_eager(key: torch.Tensor, data: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.concatenate(_threefry(words, counter, _FOLD)).view(np.int64))
 
 
+def _permutation_eager(key: torch.Tensor, n: int, count: int, stream: int = 0) -> torch.Tensor:
+    # The first words of blocks do not depend on how many there are.
+    words = _random_bits_eager(key, 2 * count, stream).numpy().view(np.uint64)[:count]
+    left = np.uint64(n) - np.arange(count, dtype=np.uint64)
+    # The high word of words * left; left has at most 32 bits.
+    low = (words & np.uint64(0xFFFFFFFF)) * left >> np.uint64(32)
+    steps = ((words >> np.uint64(32)) * left + low) >> np.uint64(32)
+    order = list(range(n))
+    for place, step in enumerate(steps.tolist()):
+        other = place + step
+        order[place], order[other] = order[other], order[place]
+    return torch.tensor(order[:count], dtype=torch.int64)
+
+
 # Operations of their own, so that a capture sees one node and machine code inlines the rounds.
 _library = torch.library.Library("ember", "DEF")
 _library.define("random_bits(Tensor key, int num, int stream=0) -> Tensor")
 _library.define("fold_in(Tensor key, Tensor data) -> Tensor")
+_library.define("permutation(Tensor key, int n, int count, int stream=0) -> Tensor")
 _library.impl("random_bits", _random_bits_eager, "CPU")
 _library.impl("fold_in", _fold_in_eager, "CPU")
+_library.impl("permutation", _permutation_eager, "CPU")
 
 
 def key(seed: int) -> torch.Tensor:
@@ -98,3 +116,15 @@ def normal(
 ) -> torch.Tensor:
     """Draw from the standard normal distribution by inversion."""
     return torch.special.ndtri(uniform(key, shape, torch.float64, stream)).to(dtype)
+
+
+def permutation(key: torch.Tensor, n: int, count: int | None = None, stream: int = 0) -> torch.Tensor:
+    """Draw the first ``count`` numbers of a random order of ``0 … n-1``, by the shuffle of Fisher and Yates.
+
+    They are the same whatever ``count`` is, so that a short beginning costs no more than its length.
+
+    :raises ValueError: for ``n`` of 2**32 or more.
+    """
+    if n >= 1 << 32:
+        raise ValueError(message("a permutation is too long", expected="n < 2**32", actual=f"n={n}"))
+    return torch.ops.ember.permutation(key, n, n if count is None else count, stream)

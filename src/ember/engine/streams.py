@@ -35,6 +35,10 @@ class Stream:
         """Draw from the standard normal distribution."""
         return random.normal(self.key, shape, dtype, self.number)
 
+    def permutation(self, n: int) -> torch.Tensor:
+        """Draw an order of the numbers below ``n``."""
+        return random.permutation(self.key, n, n, self.number)
+
 
 def new_stream(recorder: DispatchRecorder) -> Stream:
     """Make the stream of the next random operation of the current frame."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from ember.engine.constants import uniform
@@ -19,8 +20,8 @@ _RESHAPES = {
 }  # fmt: skip
 # Operations that return their first argument if shape and dtype stay.
 _SAME_SHAPE = _RESHAPES | {
-    "aten._to_copy.default", "aten.expand.default", "aten.slice.Tensor", "aten.sum_to_size.default",
-    "aten.slice_backward.default",
+    "aten._to_copy.default", "aten.to.dtype", "aten.expand.default", "aten.slice.Tensor",
+    "aten.sum_to_size.default", "aten.slice_backward.default",
 }  # fmt: skip
 
 
@@ -39,6 +40,8 @@ def _rule(rewriter: Rewriter, node: Node) -> tuple[Value, ...] | None:
         return (first,)
     if node.op in _RESHAPES and isinstance(first, Value):
         return _reshape(rewriter, node, first)
+    if node.op == "aten.slice.Tensor":
+        return _shortened(rewriter, node, first)
     found = _neutral(rewriter, node)
     if found is not None:
         return (found,)
@@ -68,6 +71,21 @@ def _reshape(rewriter: Rewriter, node: Node, source: Value) -> tuple[Value, ...]
             site=node.site,
         )
     )
+    return node.outputs
+
+
+def _shortened(rewriter: Rewriter, node: Node, first: Any) -> tuple[Value, ...] | None:
+    """Draw no more of a permutation than its beginning, if that is what is read."""
+    producer = rewriter.producer.get(first)
+    if producer is None or producer.op != "ember.permutation.default":
+        return None
+    defaults: list[Any] = [0, None, None, 1]
+    dim, start, _, step = [*node.args[1:], *defaults[len(node.args) - 1 :]]
+    if dim not in (0, -1) or start not in (0, None) or step != 1:
+        return None
+    key, n, _, *stream = producer.args
+    args = (key, n, node.outputs[0].shape[0], *stream)
+    rewriter.append(replace(producer, args=args, outputs=node.outputs))
     return node.outputs
 
 

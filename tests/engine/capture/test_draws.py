@@ -14,6 +14,7 @@ from ember.engine import control, random
 from ember.engine.capture import capture
 from ember.engine.interpret import interpret
 from ember.engine.refusal import NotCapturable
+from ember.engine.simplify import simplify
 
 KEY = random.key(20)
 NUM = 20_000
@@ -51,6 +52,16 @@ def test_continuous(name):
     assert scipy.stats.kstest(found.reshape(-1).numpy(), distribution.cdf).pvalue > 1e-3
 
 
+class _Weights:
+    """A distribution on the first integers."""
+
+    def __init__(self, *weights):
+        self.weights = np.array(weights)
+
+    def pmf(self, values):
+        return self.weights[values.astype(int)]
+
+
 DISCRETE = {
     "bernoulli": (lambda: torch.bernoulli(torch.full((NUM,), 0.3)), scipy.stats.bernoulli(0.3)),
     "bernoulli_": (lambda: torch.empty(NUM, dtype=torch.int64).bernoulli_(0.3), scipy.stats.bernoulli(0.3)),
@@ -61,6 +72,36 @@ DISCRETE = {
         lambda: torch.nn.functional.dropout(torch.full((NUM,), 0.75), 0.25), scipy.stats.bernoulli(0.75)
     ),
     "geometric_": (lambda: torch.empty(NUM).geometric_(0.3), scipy.stats.geom(0.3)),
+    "randint": (lambda: torch.randint(3, 9, (NUM,)), scipy.stats.randint(3, 9)),
+    "randint of floats": (lambda: torch.randint(4, (NUM,), dtype=torch.float32), scipy.stats.randint(0, 4)),
+    "randint_like": (lambda: torch.randint_like(torch.zeros(NUM), 7), scipy.stats.randint(0, 7)),
+    "random_": (lambda: torch.empty(NUM, dtype=torch.int64).random_(5), scipy.stats.randint(0, 5)),
+    "random_ between": (
+        lambda: torch.empty(NUM, dtype=torch.int32).random_(-2, 3), scipy.stats.randint(-2, 3)
+    ),
+    "random_ of booleans": (
+        lambda: torch.empty(NUM, dtype=torch.bool).random_().to(torch.int64), scipy.stats.randint(0, 2)
+    ),
+    "first of an order": (
+        lambda: torch.stack([torch.randperm(5)[0] for _ in range(400)]), scipy.stats.randint(0, 5)
+    ),
+    "multinomial": (
+        lambda: torch.multinomial(torch.tensor([1.0, 0.0, 3.0, 6.0]), NUM, True), _Weights(0.1, 0, 0.3, 0.6)
+    ),
+    "multinomial of many": (
+        lambda: torch.multinomial(torch.ones(100), NUM, True), scipy.stats.randint(0, 100)
+    ),
+    "single draws": (
+        lambda: torch.multinomial(torch.tensor([0.2, 0.8]).expand(NUM, 2), 1), _Weights(0.2, 0.8)
+    ),
+    "first of two": (
+        lambda: torch.multinomial(torch.tensor([1.0, 1.0, 2.0]).expand(NUM, 3), 2)[:, 0],
+        _Weights(0.25, 0.25, 0.5),
+    ),
+    "second of two": (
+        lambda: torch.multinomial(torch.tensor([1.0, 1.0, 2.0]).expand(NUM, 3), 2)[:, 1],
+        _Weights(1 / 3, 1 / 3, 1 / 3),
+    ),
 }  # fmt: skip
 
 
@@ -87,6 +128,29 @@ def test_discrete(name):
     expected = function()
     assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
     frequencies_agree(found, distribution)
+
+
+def test_orders_are_permutations():
+    (orders,) = draw(lambda: torch.stack([torch.randperm(7) for _ in range(50)]))
+    assert (orders.sort(-1).values == torch.arange(7)).all()
+    assert len({tuple(order) for order in orders.tolist()}) > 45
+
+
+def test_the_beginning_of_an_order_is_drawn_alone():
+    program = simplify(capture(lambda: torch.randperm(100_000)[:5], key=KEY))
+    assert [node.args[1:3] for node in program.nodes] == [(100_000, 5)]
+    assert torch.equal(interpret(program, KEY)[0], draw(lambda: torch.randperm(100_000))[0][:5])
+
+
+def test_nothing_is_drawn_twice_without_replacement():
+    (found,) = draw(lambda: torch.multinomial(torch.ones(100, 6), 6))
+    assert (found.sort(-1).values == torch.arange(6)).all()
+
+
+def test_wide_integers():
+    found = draw(lambda: (torch.randint(-(2**62), 2**62, (500,)), torch.empty(500).random_()))
+    assert found[0].abs().max() > 2**60 and (found[0] < 0).any() and (found[0] > 0).any()
+    assert found[1].max() > 2**22 and (found[1] == found[1].round()).all()
 
 
 def test_operations_do_not_share_numbers():

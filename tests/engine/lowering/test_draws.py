@@ -18,6 +18,11 @@ OPERATIONS = {
     "log_normal_": lambda x: torch.empty(9).log_normal_(),
     "geometric_": lambda x: torch.empty(20).geometric_(0.2),
     "bernoulli": lambda x: torch.bernoulli(torch.sigmoid(x)),
+    "randint": lambda x: torch.randint(-3, 9, (30,)),
+    "wide integers": lambda x: torch.randint(-(2**62), 2**62, (30,)),
+    "multinomial": lambda x: torch.multinomial(x.reshape(1, -1), 20, replacement=True),
+    "multinomial of many": lambda x: torch.multinomial(x.sum().expand(100), 20, replacement=True),
+    "multinomial without replacement": lambda x: torch.multinomial(x, 4),
     "dropout": lambda x: torch.nn.functional.dropout(x, 0.5),
 }
 
@@ -26,6 +31,19 @@ OPERATIONS = {
 def test_operations(name):
     x = torch.linspace(0.5, 4.0, 11)
     agree(OPERATIONS[name], x, key=KEY)
+
+
+@pytest.mark.parametrize(("n", "count"), [(1, 1), (2, 2), (5, 3), (64, 64), (1000, 1000), (30_000, 40)])
+def test_permutations(n, count):
+    agree(lambda: random.permutation(KEY, n, count), key=KEY)
+
+
+def test_permutations_in_a_loop():
+    agree(
+        lambda x: control.scan(lambda c, _: (c, torch.randperm(9)), x, None, length=4),
+        torch.zeros(()),
+        key=KEY,
+    )
 
 
 def test_control_flow():

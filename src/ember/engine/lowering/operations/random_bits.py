@@ -39,7 +39,8 @@ def _words(k: Kernel, key: Tensor) -> tuple[Reg, Reg]:
 
 
 @operation("ember.random_bits.default")
-def _random_bits(b: Builder, key: Tensor, num: int, stream: int = 0) -> Tensor:
+def random_bits(b: Builder, key: Tensor, num: int, stream: int = 0) -> Tensor:
+    """Make ``num`` words of a stream."""
     half = (num + 1) // 2
     # Both words of a block are computed for each element; for larger requests once, into memory.
     if num <= 16:

@@ -18,7 +18,17 @@ ARROWS = {
     "nn": {"primitives", "params", "poutine", "distributions", "optim"},
     "optim": {"primitives", "params", "poutine", "distributions", "nn", "ops"},
     "guides": {"primitives", "poutine", "distributions", "params", "model", "nn"},
-    "infer": {"model", "kernels", "guides", "engine", "params", "poutine", "primitives", "distributions"},
+    "infer": {
+        "model",
+        "kernels",
+        "guides",
+        "engine",
+        "params",
+        "poutine",
+        "primitives",
+        "distributions",
+        "ops",
+    },
     **{leaf: set() for leaf in LEAVES},
 }
 # Imports inside functions: the lazy names of the package itself, and the table of Pyro's paths.

@@ -8,6 +8,7 @@ from ember.infer.elbo_mean_field import TraceMeanField_ELBO
 from ember.infer.elbo_mmd import Trace_MMD
 from ember.infer.elbo_renyi import RenyiELBO
 from ember.infer.elbo_tail_adaptive import TraceTailAdaptive_ELBO
+from ember.infer.elbo_tmc import TraceTMC_ELBO
 from ember.infer.elbo_trace import Trace_ELBO
 from ember.infer.energy_distance import EnergyDistance
 from ember.infer.enum import config_enumerate
@@ -54,6 +55,7 @@ __all__ = [
     "TraceGraph_ELBO",
     "TraceMeanField_ELBO",
     "TracePosterior",
+    "TraceTMC_ELBO",
     "TraceTailAdaptive_ELBO",
     "Trace_ELBO",
     "Trace_MMD",

@@ -71,7 +71,7 @@ class EnumMessenger(Messenger):
                 scope[dim] = CONFLICT if scope.get(dim, variable) != variable else variable
         elif infer.get("enumerate") == "parallel":
             dim, variable = self._allocate(msg, scope)
-            msg["value"] = _all_values(msg, dim)
+            msg["value"] = self._values(msg, dim, scope)
             msg["done"] = True
             infer["_enumerate_dim"] = dim
             infer["_enumerated_value"] = msg["value"]
@@ -137,6 +137,10 @@ class EnumMessenger(Messenger):
                 return dim, variable
         return ENUM_ALLOCATOR.allocate(taken, first)
 
+    def _values(self, msg: Message, dim: int, scope: dict[int, int]) -> Tensor:
+        """Return what the site's value is along the new dim; ``scope`` are the dims it may depend on."""
+        return _all_values(msg, dim)
+
     def _kept_dims(self, msg: Message) -> set[int]:
         """Return the dims of sites that will be in scope together with this one, though not in its own."""
         names = msg["infer"].get("_markov_kept", ())
@@ -181,7 +185,7 @@ def _all_values(msg: Message, dim: int) -> Tensor:
                 plates=msg["cond_indep_stack"],
                 expected="the whole support to be enumerated",
                 actual=f"num_samples={infer['num_samples']}",
-                fix="leave num_samples out",
+                fix="leave num_samples out, or use TraceTMC_ELBO",
             )
         )
     if not getattr(fn, "has_enumerate_support", False):

@@ -30,6 +30,7 @@ from ember.version import __version__
 if TYPE_CHECKING:
     from ember import engine, infer, nn, ops, optim
     from ember.compat.legacy import iarange, irange
+    from ember.model.picture import render_model
 
 # Imported when first asked for, since a program that only builds models needs none of them.
 _SUBPACKAGES = ("compat", "engine", "infer", "nn", "ops", "optim")
@@ -42,6 +43,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"ember.{name}")
     if name in ("iarange", "irange"):
         return getattr(importlib.import_module("ember.compat.legacy"), name)
+    if name == "render_model":
+        return importlib.import_module("ember.model.picture").render_model
     if name in ("util", "contrib", "generic"):  # Pyro's names for what ember keeps elsewhere
         return _pyro_module(name)
     raise AttributeError(f"ember has no attribute '{name}', or not yet in version {__version__}")
@@ -85,6 +88,7 @@ __all__ = [
     "plate_stack",
     "poutine",
     "random_module",
+    "render_model",
     "sample",
     "set_rng_seed",
     "settings",

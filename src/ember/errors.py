@@ -49,7 +49,7 @@ def user_place(depth: int = 1) -> tuple[str, int, str] | None:
         code = frame.f_code
         internal = _internal_files.get(code.co_filename)
         if internal is None:
-            internal = _internal_files[code.co_filename] = _is_internal(code.co_filename)
+            internal = _internal_files[code.co_filename] = is_internal(code.co_filename)
         if not internal:
             return code.co_filename, frame.f_lineno, code.co_name
         frame = frame.f_back
@@ -64,7 +64,7 @@ def describe_place(place: tuple[str, int, str]) -> str:
 _internal_files: dict[str, bool] = {}
 
 
-def _is_internal(filename: str) -> bool:
+def is_internal(filename: str) -> bool:
     """Whether a file belongs to ember, to torch, or to what stands between users and our decorators."""
     import torch
 

@@ -1,9 +1,18 @@
 """Offer inference: what users call to get posteriors; re-exports only."""
 
+from ember import settings as _settings
+from ember.infer.compiled_inference import CSIS
 from ember.infer.discrete import infer_discrete
 from ember.infer.elbo import ELBO
 from ember.infer.elbo_enum import TraceEnum_ELBO
+from ember.infer.elbo_enum_sample import TraceEnumSample_ELBO
 from ember.infer.elbo_graph import TraceGraph_ELBO
+from ember.infer.elbo_jit import (
+    JitTrace_ELBO,
+    JitTraceEnum_ELBO,
+    JitTraceGraph_ELBO,
+    JitTraceMeanField_ELBO,
+)
 from ember.infer.elbo_mean_field import TraceMeanField_ELBO
 from ember.infer.elbo_mmd import Trace_MMD
 from ember.infer.elbo_renyi import RenyiELBO
@@ -16,11 +25,13 @@ from ember.infer.importance import (
     EmpiricalMarginal,
     Importance,
     TracePosterior,
+    TracePredictive,
     psis_diagnostic,
     vectorized_importance_weights,
 )
 from ember.infer.mcmc import HMC, MCMC, NUTS
 from ember.infer.predictive import Predictive
+from ember.infer.resampler import MHResampler
 from ember.infer.reweighted_wake_sleep import ReweightedWakeSleep
 from ember.infer.smcfilter import Resampler, SMCFailed, SMCFilter, SMCState
 from ember.infer.stein_kernels import IMQSteinKernel, RBFSteinKernel
@@ -29,14 +40,31 @@ from ember.infer.svi import SVI
 from ember.infer.training import Plateau, StepInfo, SVIResult
 from ember.infer.weighed_predictive import WeighedPredictive
 
+
+def enable_validation(is_validate: bool = True) -> None:
+    """Switch the checks of inference, such as those of guides against models, on or off."""
+    _settings.set(validate_infer=is_validate)
+
+
+def is_validation_enabled() -> bool:
+    """Whether the checks of inference are on."""
+    return bool(_settings.read("validate_infer"))
+
+
 __all__ = [
+    "CSIS",
     "ELBO",
     "EmpiricalMarginal",
     "EnergyDistance",
     "HMC",
     "IMQSteinKernel",
     "Importance",
+    "JitTraceEnum_ELBO",
+    "JitTraceGraph_ELBO",
+    "JitTraceMeanField_ELBO",
+    "JitTrace_ELBO",
     "MCMC",
+    "MHResampler",
     "NUTS",
     "Plateau",
     "Predictive",
@@ -51,17 +79,21 @@ __all__ = [
     "SVI",
     "SVIResult",
     "StepInfo",
+    "TraceEnumSample_ELBO",
     "TraceEnum_ELBO",
     "TraceGraph_ELBO",
     "TraceMeanField_ELBO",
     "TracePosterior",
+    "TracePredictive",
     "TraceTMC_ELBO",
     "TraceTailAdaptive_ELBO",
     "Trace_ELBO",
     "Trace_MMD",
     "WeighedPredictive",
     "config_enumerate",
+    "enable_validation",
     "infer_discrete",
+    "is_validation_enabled",
     "psis_diagnostic",
     "vectorized_importance_weights",
 ]

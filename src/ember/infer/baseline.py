@@ -65,6 +65,8 @@ class Baselines:
         return cost - baseline.detach(), (cost - baseline).square().sum()
 
     def _past_average(self, name: str, cost: Tensor, beta: float) -> Any:
+        if torch.jit.is_tracing():
+            raise NotImplementedError(f"the running average that is the baseline of site '{name}' changes")
         past = self._averages.get(name)
         if past is None or past.shape != cost.shape:
             past = torch.zeros_like(cost)

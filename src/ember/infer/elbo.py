@@ -38,14 +38,15 @@ class ELBO(ABC):
     :param max_iarange_nesting: deprecated name of ``max_plate_nesting``.
     :param vectorize_particles: run all particles at once, as a further batch dim left of all plates.
     :param strict_enumeration_warning: warn if sites ask for enumeration and this objective does none.
-    :param ignore_jit_warnings: kept for compiled forms.
-    :param jit_options: kept for compiled forms.
+    :param ignore_jit_warnings: see :class:`~ember.infer.elbo_jit.CompiledLoss`.
+    :param jit_options: see :class:`~ember.infer.elbo_jit.CompiledLoss`.
     :param retain_graph: given to ``backward``.
     :param tail_adaptive_beta: kept for tail-adaptive objectives.
     :raises ValueError: if ``num_particles`` is not positive.
     """
 
     graph_type = "flat"  # what traces record: "dense" adds edges of possible dependence
+    compiled = False  # whether the loss asks to be compiled
 
     def __init__(
         self,
@@ -109,7 +110,8 @@ class ELBO(ABC):
         total: Any = 0.0
         for traces in self._get_traces(model, guide, args, kwargs):
             bound, surrogate = self.estimate(*traces)
-            self._checked(bound, traces)
+            if not torch.jit.is_tracing():  # when there is no number to look at
+                self._checked(bound, traces)
             total = total - (bound if surrogate is bound else bound.detach() + surrogate - surrogate.detach())
         return torch.as_tensor(total / self.num_particles)
 

@@ -15,7 +15,7 @@ from ember.errors import message
 from ember.infer.elbo import ELBO, check_and_score, find_max_plate_nesting
 from ember.infer.enumerated_bound import model_factors, sample_sites, variables_of
 from ember.poutine.elimination import eliminate, total
-from ember.poutine.factors import Factor, align, joined_dims, pack, variable_of
+from ember.poutine.factors import Factor, align, joined_dims, pack
 from ember.poutine.monte_carlo_messenger import MonteCarloMessenger
 from ember.poutine.trace_struct import Trace
 
@@ -135,8 +135,8 @@ def _score_term(score: Factor, cost: Factor) -> Tensor:
     # All the draws of a site went into the cost.
     axes = [axis for axis, dim in enumerate(score.dims) if isinstance(dim, int)]
     if axes:
-        dims = tuple(dim for dim in score.dims if not isinstance(dim, int))
-        score = Factor(dims, score.tensor.sum(axes), score.plates)
+        plates = tuple(dim for dim in score.dims if not isinstance(dim, int))
+        score = Factor(plates, score.tensor.sum(axes), score.plates)
     dims = joined_dims([score, cost])
     return (align(cost, dims).detach() * cost.scale * align(score, dims)).sum()
 

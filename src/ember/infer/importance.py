@@ -130,6 +130,39 @@ class Importance(TracePosterior):
         return (-(2 * self.get_normalized_weights(log_scale=True)).logsumexp(0)).exp()
 
 
+class TracePredictive(TracePosterior):
+    """Runs of a model with latent values from the traces of another algorithm.
+
+    :param model: the model.
+    :param posterior: the algorithm whose traces are drawn from, by weight; run first if it was not.
+    :param num_samples: number of runs.
+    :param keep_sites: names of the latent sites whose values are kept; by default all. The others are drawn.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        posterior: TracePosterior,
+        num_samples: int,
+        keep_sites: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.posterior = posterior
+        self.num_samples = num_samples
+        self.keep_sites = keep_sites
+
+    def _traces(self, *args: Any, **kwargs: Any) -> Iterator[tuple[Trace, Any]]:
+        for _ in range(self.num_samples):
+            known = self.posterior(*args, **kwargs)
+            kept = Trace()
+            for name, site in known.iter_stochastic_nodes():
+                if self.keep_sites is None or name in self.keep_sites:
+                    kept.add_record(name, site.copy())
+            remove_subsample_sites(kept)
+            yield poutine.trace(poutine.replay(self.model, trace=kept)).get_trace(*args, **kwargs), 0.0
+
+
 def vectorized_importance_weights(
     model: Callable[..., Any],
     guide: Callable[..., Any],

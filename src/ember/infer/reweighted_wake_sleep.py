@@ -9,8 +9,7 @@ from torch import Tensor
 
 from ember import poutine
 from ember.engine.control import number
-from ember.errors import message
-from ember.guides.checks import remove_subsample_sites
+from ember.infer.dreaming import dream, log_prob_of_dream, observations_of
 from ember.infer.elbo import ELBO
 from ember.infer.elbo_particles import Particles, stack_particles
 from ember.poutine.trace_struct import Trace
@@ -108,38 +107,12 @@ class ReweightedWakeSleep(ELBO):
 
     def _asleep(self, model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """Return the mean of log q(z | x) over joint draws of the model."""
-        observations = kwargs.get("observations")
-        if not isinstance(observations, dict):
-            raise ValueError(
-                message(
-                    "the sleep phase of ReweightedWakeSleep needs data by site name",
-                    expected="model and guide called with observations={'x': data, ...}",
-                    actual=f"observations={observations!r}",
-                    fix="add the keyword argument to model and guide, or use insomnia=1.0",
-                )
-            )
+        observations_of(
+            kwargs,
+            "the sleep phase of ReweightedWakeSleep",
+            "add the keyword argument to model and guide, or use insomnia=1.0",
+        )
         total: Any = 0.0
         for _ in range(self.num_sleep_particles):
-            with torch.no_grad():
-                dream = poutine.trace(poutine.uncondition(model)).get_trace(*args, **kwargs)
-            seen = {name: self._dreamt(dream, name) for name in observations}
-            for name in observations:
-                dream.remove_node(name)
-            replayed = poutine.replay(guide, trace=dream)
-            trace = poutine.trace(replayed).get_trace(*args, **{**kwargs, "observations": seen})
-            remove_subsample_sites(trace)
-            trace.compute_log_prob()
-            total = total + trace.log_prob_sum()
+            total = total + log_prob_of_dream(guide, dream(model, args, kwargs), args, kwargs)
         return total / self.num_sleep_particles
-
-    def _dreamt(self, dream: Trace, name: str) -> Tensor:
-        if name in dream.nodes and dream.nodes[name]["type"] == "sample":
-            return dream.nodes[name]["value"]
-        raise ValueError(
-            message(
-                f"the model has no site '{name}', which is among the observations",
-                site=name,
-                expected="observations named like the model's observed sites",
-                actual=", ".join(repr(each) for each in dream.nodes if not each.startswith("_")),
-            )
-        )

@@ -4,6 +4,7 @@ from ember import settings as _settings
 from ember.poutine import runtime
 from ember.poutine.block_messenger import BlockMessenger
 from ember.poutine.broadcast_messenger import BroadcastMessenger
+from ember.poutine.collapse import collapse
 from ember.poutine.condition_messenger import ConditionMessenger, DoMessenger, UnconditionMessenger
 from ember.poutine.enum_messenger import EnumMessenger
 from ember.poutine.enumeration_config import config_enumerate
@@ -55,6 +56,7 @@ __all__ = [
     "Trace",
     "block",
     "broadcast",
+    "collapse",
     "condition",
     "config_enumerate",
     "do",

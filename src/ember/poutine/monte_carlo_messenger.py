@@ -98,9 +98,9 @@ def _pick(tensor: Tensor, places: Tensor, parents: list[int], batch_dim: int, ev
     axes = [1 + batch_dim + parent for parent in parents]
     others = [axis for axis in range(1, tensor.ndim) if axis not in axes]
     flat = tensor.permute([0, *axes, *others]).flatten(1, len(axes))
-    index = places.reshape(places.shape[:1] + (1,) + tuple(tensor.shape[a] for a in others if a <= batch_dim))
+    index = places.reshape((*places.shape[:1], 1, *tuple(tensor.shape[a] for a in others if a <= batch_dim)))
     index = index.reshape(index.shape + (1,) * event_dim)
-    picked = flat.gather(1, index.expand(flat.shape[:1] + (1,) + flat.shape[2:]))
+    picked = flat.gather(1, index.expand((*flat.shape[:1], 1, *flat.shape[2:])))
     shape = [1 if axis in axes else size for axis, size in enumerate(tensor.shape)]
     return picked.reshape(shape)
 

@@ -13,6 +13,7 @@ HEAVY = (
     "matplotlib",
     "tqdm",
     "opt_einsum",
+    "pyarrow",
     "torch._dynamo",
     "torch._inductor",
     "torch.export",

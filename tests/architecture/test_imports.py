@@ -7,6 +7,7 @@ from source_tree import MODULES, Import, imports_of, part_of
 LEAVES = {"atomic_file", "errors", "settings", "random_state", "state_file", "version"}
 ANYTHING = {"ember", "report", "cli", "compat", "examples", "__main__"}
 ARROWS = {
+    "data": set(),
     "engine": set(),
     "distributions": set(),
     "poutine": {"distributions"},

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ember.engine.rejection import binomial, log_gamma, poisson
 from ember.engine.streams import Stream
 
 aten = torch.ops.aten
@@ -111,6 +112,18 @@ def _dropout(s: Stream, x: Tensor, p: float, train: bool | None = True) -> tuple
     return torch.where(kept, x * (1.0 / (1.0 - p) if p < 1.0 else 0.0), 0.0), kept
 
 
+def _standard_gamma(s: Stream, concentration: Tensor, generator: None = None) -> Tensor:
+    smallest = torch.finfo(concentration.dtype).tiny
+    sample = torch.exp(log_gamma(s.key, concentration, s.number)).to(concentration.dtype)
+    return torch.clamp(sample, min=smallest)
+
+
+def _dirichlet(s: Stream, concentration: Tensor, generator: None = None) -> Tensor:
+    # Normalised as logarithms, so that small concentrations keep their ratios.
+    sample = torch.softmax(log_gamma(s.key, concentration, s.number), -1)
+    return torch.clamp(sample.to(concentration.dtype), min=torch.finfo(concentration.dtype).tiny)
+
+
 _FEW = 64  # categories up to which comparing with each of them beats a search
 
 DRAWS: dict[Any, Callable[..., Any]] = {
@@ -155,5 +168,10 @@ DRAWS: dict[Any, Callable[..., Any]] = {
     aten.bernoulli.Tensor: _bernoulli,
     aten.bernoulli_.float: _bernoulli,
     aten.bernoulli_.Tensor: _bernoulli,
+    # by rejection
+    aten._standard_gamma.default: _standard_gamma,
+    aten._sample_dirichlet.default: _dirichlet,
+    aten.poisson.default: lambda s, rate, _=None: poisson(s.key, rate, s.number).to(rate.dtype),
+    aten.binomial.default: lambda s, n, p, _=None: binomial(s.key, n, p, s.number).to(n.dtype),
     aten.native_dropout.default: _dropout,
 }

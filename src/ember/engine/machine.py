@@ -117,6 +117,7 @@ def _optimised(text: str, target: Target, num_calls: int) -> tuple[Any, Any]:
         f"attributes #0 = {{ noinline nounwind {vectors} }}\n"
         f"attributes #1 = {{ {inline} nounwind willreturn memory(none) {vectors} }}\n"
         "attributes #2 = { nounwind willreturn memory(none) }\n"
+        f"attributes #3 = {{ noinline nounwind willreturn memory(none) {vectors} }}\n"
         "!0 = !{}\n"
     )
     module = binding.parse_assembly(head + text + attributes)

@@ -23,7 +23,7 @@ _FOLD, FIRST_STREAM = 1, 2
 _MASK64 = (1 << 64) - 1
 
 
-def _threefry(key: np.ndarray, counter: np.ndarray, word: int) -> tuple[np.ndarray, np.ndarray]:
+def threefry(key: np.ndarray, counter: np.ndarray, word: int) -> tuple[np.ndarray, np.ndarray]:
     """Encrypt the blocks ``(counter[i], word)`` under ``key``; all uint64, arithmetic modulo 2**64."""
     k0, k1 = int(key[0]), int(key[1])
     schedule = (k0, k1, k0 ^ k1 ^ _PARITY)
@@ -41,14 +41,14 @@ def _threefry(key: np.ndarray, counter: np.ndarray, word: int) -> tuple[np.ndarr
 
 def _random_bits_eager(key: torch.Tensor, num: int, stream: int = 0) -> torch.Tensor:
     words = key.detach().numpy().view(np.uint64)
-    x0, x1 = _threefry(words, np.arange((num + 1) // 2, dtype=np.uint64), stream)
+    x0, x1 = threefry(words, np.arange((num + 1) // 2, dtype=np.uint64), stream)
     return torch.from_numpy(np.concatenate([x0, x1])[:num].view(np.int64))
 
 
 def _fold_in_eager(key: torch.Tensor, data: torch.Tensor) -> torch.Tensor:
     words = key.detach().numpy().view(np.uint64)
     counter = data.detach().reshape(1).numpy().view(np.uint64)
-    return torch.from_numpy(np.concatenate(_threefry(words, counter, _FOLD)).view(np.int64))
+    return torch.from_numpy(np.concatenate(threefry(words, counter, _FOLD)).view(np.int64))
 
 
 def _permutation_eager(key: torch.Tensor, n: int, count: int, stream: int = 0) -> torch.Tensor:

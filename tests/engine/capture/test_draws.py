@@ -39,6 +39,21 @@ CONTINUOUS = {
     "normal, scale": (lambda: torch.normal(1.0, torch.full((NUM,), 2.0)), scipy.stats.norm(1, 2)),
     "exponential_": (lambda: torch.empty(NUM).exponential_(2.0), scipy.stats.expon(0, 0.5)),
     "cauchy_": (lambda: torch.empty(NUM).cauchy_(1.0, 2.0), scipy.stats.cauchy(1, 2)),
+    "gamma": (lambda: torch._standard_gamma(torch.full((NUM,), 2.5)), scipy.stats.gamma(2.5)),
+    "exponential": (lambda: torch._standard_gamma(torch.full((NUM,), 1.0)), scipy.stats.gamma(1.0)),
+    "gamma below 1": (lambda: torch._standard_gamma(torch.full((NUM,), 0.2)), scipy.stats.gamma(0.2)),
+    "logarithm of gamma": (
+        lambda: torch._standard_gamma(torch.full((NUM,), 0.02, dtype=torch.float64)).log(),
+        scipy.stats.loggamma(0.02),
+    ),
+    "gamma far above 1": (lambda: torch._standard_gamma(torch.full((NUM,), 800.0)), scipy.stats.gamma(800)),
+    "Dirichlet": (
+        lambda: torch._sample_dirichlet(torch.tensor([0.3, 1.0, 2.0]).expand(NUM, 3))[:, 0],
+        scipy.stats.beta(0.3, 3.0),
+    ),
+    "Student": (
+        lambda: torch.distributions.StudentT(3.0, validate_args=False).rsample((NUM,)), scipy.stats.t(3.0)
+    ),
     "log_normal_": (lambda: torch.empty(NUM).log_normal_(1.0, 0.5), scipy.stats.lognorm(0.5, 0, math.e)),
 }  # fmt: skip
 
@@ -50,6 +65,10 @@ def test_continuous(name):
     expected = function()
     assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
     assert scipy.stats.kstest(found.reshape(-1).numpy(), distribution.cdf).pvalue > 1e-3
+
+
+def _binomial(count, prob):
+    return torch.binomial(torch.full((NUM,), count), torch.full((NUM,), prob))
 
 
 class _Weights:
@@ -82,6 +101,14 @@ DISCRETE = {
     "random_ of booleans": (
         lambda: torch.empty(NUM, dtype=torch.bool).random_().to(torch.int64), scipy.stats.randint(0, 2)
     ),
+    "Poisson": (lambda: torch.poisson(torch.full((NUM,), 3.3)), scipy.stats.poisson(3.3)),
+    "Poisson, many": (lambda: torch.poisson(torch.full((NUM,), 30.0)), scipy.stats.poisson(30)),
+    "Poisson, first rejected": (lambda: torch.poisson(torch.full((NUM,), 10.0)), scipy.stats.poisson(10)),
+    "binomial": (lambda: _binomial(7.0, 0.3), scipy.stats.binom(7, 0.3)),
+    "binomial, likely": (lambda: _binomial(9.0, 0.9), scipy.stats.binom(9, 0.9)),
+    "binomial, many": (lambda: _binomial(60.0, 0.4), scipy.stats.binom(60, 0.4)),
+    "binomial, many and likely": (lambda: _binomial(90.0, 0.7), scipy.stats.binom(90, 0.7)),
+    "binomial, rare": (lambda: _binomial(5000.0, 0.001), scipy.stats.binom(5000, 0.001)),
     "first of an order": (
         lambda: torch.stack([torch.randperm(5)[0] for _ in range(400)]), scipy.stats.randint(0, 5)
     ),
@@ -145,6 +172,15 @@ def test_the_beginning_of_an_order_is_drawn_alone():
 def test_nothing_is_drawn_twice_without_replacement():
     (found,) = draw(lambda: torch.multinomial(torch.ones(100, 6), 6))
     assert (found.sort(-1).values == torch.arange(6)).all()
+
+
+def test_small_concentrations_keep_their_ratios():
+    concentration = torch.full((2000, 2), 1e-3)
+    (found,) = draw(lambda: torch._sample_dirichlet(concentration))
+    # Each almost always takes everything; ratios of underflowed numbers would give halves.
+    assert ((found > 0.999).any(-1) | (found < 0.001).any(-1)).float().mean() > 0.98
+    assert abs(float(found[:, 0].mean()) - 0.5) < 0.05
+    assert (found > 0).all()
 
 
 def test_wide_integers():

@@ -23,6 +23,12 @@ OPERATIONS = {
     "multinomial": lambda x: torch.multinomial(x.reshape(1, -1), 20, replacement=True),
     "multinomial of many": lambda x: torch.multinomial(x.sum().expand(100), 20, replacement=True),
     "multinomial without replacement": lambda x: torch.multinomial(x, 4),
+    "gamma": lambda x: torch._standard_gamma(x),
+    "gamma, float64": lambda x: torch._standard_gamma(x.double().expand(7, 11) / 3),
+    "Dirichlet": lambda x: torch._sample_dirichlet(x.double().expand(5, 11)),
+    "Poisson": lambda x: torch.poisson(x * torch.tensor([[0.1], [1.0], [4.0], [300.0]])),
+    "binomial": lambda x: torch.binomial(torch.tensor([[3.0], [40.0], [1e5]]), torch.sigmoid(x)),
+    "Student": lambda x: x * torch.distributions.StudentT(2.0).rsample((3, 11)),
     "dropout": lambda x: torch.nn.functional.dropout(x, 0.5),
 }
 
@@ -31,6 +37,14 @@ OPERATIONS = {
 def test_operations(name):
     x = torch.linspace(0.5, 4.0, 11)
     agree(OPERATIONS[name], x, key=KEY)
+
+
+def test_parameters_at_the_edges():
+    edges = torch.tensor([0.0, -1.0, torch.inf, torch.nan, 1e-300, 1e-5, 1e9, 1.0], dtype=torch.float64)
+    count = torch.tensor([0.0, 5.0, 1e9], dtype=torch.float64).unsqueeze(1)
+    agree(lambda a: torch._standard_gamma(a), edges, key=KEY)
+    agree(lambda a: torch.poisson(a), edges, key=KEY)
+    agree(lambda n, p: torch.binomial(n, p), count, edges, key=KEY)
 
 
 @pytest.mark.parametrize(("n", "count"), [(1, 1), (2, 2), (5, 3), (64, 64), (1000, 1000), (30_000, 40)])

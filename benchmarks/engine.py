@@ -1,7 +1,8 @@
 """Time gradients of posteriors as machine code against eager torch, and what their compilation takes.
 
-Run ``python benchmarks/engine.py [name ...]``. Times of a gradient are the best of several repetitions
-inside one native loop, so that they do not contain the call from Python; eager times are of the same function
+Run ``python benchmarks/engine.py [part of a name ...]``. The models are those of ``benchmarks/mcmc.py``, and some
+that write their recursions as users do. A gradient's time is the least processor time of several repetitions
+inside one native loop, so that it does not contain the call from Python; eager times are of the same function
 in this process.
 """
 
@@ -9,145 +10,84 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli, HalfCauchy, HalfNormal, MultivariateNormal, Normal
 
+import ember
+import ember.compat
+import ember.distributions as dist
 from ember.engine import control
 from ember.engine.capture import capture
 from ember.engine.compile import compile
 from ember.engine.simplify import simplify
+from ember.model.density import Density
+
+sys.path.insert(0, str(Path(__file__).parent / "posteriors"))
+ember.compat.install()
+
+import pyro_models  # noqa: E402
+import workloads  # noqa: E402
 
 
-@dataclass(frozen=True)
-class Workload:
-    """A log density of an unconstrained vector and data."""
-
-    density: Callable[..., Tensor]
-    dimension: int
-    data: tuple[Tensor, ...]
-
-
-def eight_schools() -> Workload:
-    """Non-centred hierarchical model of eight effects."""
-    y = torch.tensor([28.0, 8, -3, 7, -1, 1, 18, 12], dtype=torch.float64)
-    sigma = torch.tensor([15.0, 10, 16, 11, 9, 11, 10, 18], dtype=torch.float64)
-
-    def density(z: Tensor, y: Tensor, sigma: Tensor) -> Tensor:
-        mu, log_tau, theta = z[0], z[1], z[2:]
-        tau = log_tau.exp()
-        prior = Normal(0.0, 5.0).log_prob(mu) + HalfCauchy(5.0).log_prob(tau) + log_tau
-        return (
-            prior + Normal(0.0, 1.0).log_prob(theta).sum() + Normal(mu + tau * theta, sigma).log_prob(y).sum()
-        )
-
-    return Workload(density, 10, (y, sigma))
+def volatility_as_loop(y: Tensor) -> None:
+    """Autoregressive log volatility in a Python loop, which capture unrolls."""
+    mu = ember.sample("mu", dist.Normal(0.0, 5.0))
+    phi = ember.sample("phi", dist.Uniform(-1.0, 1.0))
+    sigma = ember.sample("sigma", dist.HalfCauchy(2.0))
+    with ember.plate("innovations", len(y)):
+        noise = ember.sample("noise", dist.Normal(0.0, 1.0))
+    h = [mu + sigma * noise[0] / torch.sqrt(1 - phi**2)]
+    for each in noise[1:]:
+        h.append(mu + phi * (h[-1] - mu) + sigma * each)
+    with ember.plate("days", len(y)):
+        ember.sample("y", dist.Normal(0.0, torch.exp(torch.stack(h) / 2)), obs=y)
 
 
-def radon() -> Workload:
-    """Varying intercepts and slopes for 85 counties, 919 observations."""
-    county = torch.randint(0, 85, (919,)).sort().values
-    x, y = torch.randn(919, dtype=torch.float64), torch.randn(919, dtype=torch.float64)
-
-    def density(z: Tensor, x: Tensor, y: Tensor, county: Tensor) -> Tensor:
-        means, scales, noise = z[170:172], z[172:174].exp(), z[174].exp()
-        intercepts, slopes = means[0] + scales[0] * z[:85], means[1] + scales[1] * z[85:170]
-        prior = Normal(0.0, 1.0).log_prob(z[:170]).sum() + Normal(0.0, 5.0).log_prob(means).sum()
-        prior = (
-            prior + HalfNormal(1.0).log_prob(scales).sum() + HalfNormal(1.0).log_prob(noise) + z[172:].sum()
-        )
-        return prior + Normal(intercepts[county] + slopes[county] * x, noise).log_prob(y).sum()
-
-    return Workload(density, 175, (x, y, county))
+def volatility_as_cumsum(y: Tensor) -> None:
+    """Random walk of the log volatility."""
+    mu = ember.sample("mu", dist.Normal(0.0, 5.0))
+    sigma = ember.sample("sigma", dist.HalfCauchy(2.0))
+    with ember.plate("innovations", len(y)):
+        noise = ember.sample("noise", dist.Normal(0.0, 1.0))
+    h = mu + sigma * noise.cumsum(-1)
+    with ember.plate("days", len(y)):
+        ember.sample("y", dist.Normal(0.0, torch.exp(h / 2)), obs=y)
 
 
-def logistic(rows: int, columns: int) -> Workload:
-    """Logistic regression."""
-    x = torch.randn(rows, columns, dtype=torch.float64)
-    y = (torch.rand(rows) < 0.5).double()
-
-    def density(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return Bernoulli(logits=x @ z).log_prob(y).sum() + Normal(0.0, 1.0).log_prob(z).sum()
-
-    return Workload(density, columns, (x, y))
+def many_operations(x: Tensor, y: Tensor, links: int) -> None:
+    """A chain of small operations that no loop shortens."""
+    w = ember.sample("w", dist.Normal(torch.zeros(8), 1.0).to_event(1))
+    for link in range(links):
+        w = torch.tanh(w * x[link % len(x)] + w.sum() / (link + 2))
+    ember.sample("y", dist.Normal(w, 1.0).to_event(1), obs=y)
 
 
-def item_response() -> Workload:
-    """Two-parameter logistic model, 20 items and 200 persons."""
-    answers = (torch.rand(200, 20) < 0.5).double()
-
-    def density(z: Tensor, answers: Tensor) -> Tensor:
-        ability, difficulty, discrimination = z[:200], z[200:220], z[220:240].exp()
-        logits = discrimination * (ability.unsqueeze(1) - difficulty)
-        return Bernoulli(logits=logits).log_prob(answers).sum() + Normal(0.0, 1.0).log_prob(z).sum()
-
-    return Workload(density, 240, (answers,))
+def small_data(links: int) -> dict[str, Any]:
+    """Make the data of :func:`many_operations`."""
+    generator = torch.Generator().manual_seed(0)
+    return {"x": torch.randn(5, 8, generator=generator), "y": torch.zeros(8), "links": links}
 
 
-def stochastic_volatility() -> Workload:
-    """Autoregressive log volatility over 1,000 steps, as a scan."""
-    returns = torch.randn(1000, dtype=torch.float64)
-
-    def density(z: Tensor, returns: Tensor) -> Tensor:
-        level, persistence, scale = z[1000], torch.tanh(z[1001]), z[1002].exp()
-
-        def step(h: Tensor, each: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-            innovation, observed = each
-            h = level + persistence * (h - level) + scale * innovation
-            return h, Normal(0.0, torch.exp(0.5 * h)).log_prob(observed)
-
-        _, terms = control.scan(step, level, (z[:1000], returns))
-        return terms.sum() + Normal(0.0, 1.0).log_prob(z).sum()
-
-    return Workload(density, 1003, (returns,))
-
-
-def gaussian_process() -> Workload:
-    """Regression with a squared exponential kernel, 200 points."""
-    x = torch.linspace(0, 10, 200, dtype=torch.float64)
-    y = torch.sin(x) + 0.1 * torch.randn(200, dtype=torch.float64)
-
-    def density(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        length, amplitude, noise = z.exp()
-        distance = (x.unsqueeze(1) - x).square()
-        kernel = amplitude.square() * torch.exp(-0.5 * distance / length.square())
-        kernel = kernel + (noise.square() + 1e-6) * torch.eye(200, dtype=torch.float64)
-        return (
-            MultivariateNormal(torch.zeros_like(y), kernel).log_prob(y) + Normal(0.0, 1.0).log_prob(z).sum()
-        )
-
-    return Workload(density, 3, (x, y))
-
-
-WORKLOADS: dict[str, Callable[[], Workload]] = {
-    "eight schools": eight_schools,
-    "radon 919/85": radon,
-    "logistic 10,000 x 50": lambda: logistic(10_000, 50),
-    "logistic 100,000 x 20": lambda: logistic(100_000, 20),
-    "IRT 200 x 20": item_response,
-    "stochastic volatility 1,000": stochastic_volatility,
-    "GP 200": gaussian_process,
+MODELS: dict[str, tuple[Callable[..., None], Callable[[], dict[str, Any]]]] = {
+    **{name: (getattr(pyro_models, name), make) for name, make in workloads.WORKLOADS.items()},
+    "volatility_as_loop": (volatility_as_loop, workloads.stochastic_volatility),
+    "volatility_as_cumsum": (volatility_as_cumsum, workloads.stochastic_volatility),
+    "operations_500": (many_operations, lambda: small_data(45)),
+    "operations_10000": (many_operations, lambda: small_data(900)),
 }
 
 
-WIDTHS = (6, 9, 9, 12, 12, 9)
-
-
-def value_and_gradient(density: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Return z, data → log density and gradient."""
-
-    def function(z: Tensor, *data: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            value = density(z, *data)
-            (gradient,) = torch.autograd.grad(value, z)
-        return value.detach(), gradient
-
-    return function
+def density_of(name: str) -> Density:
+    """Return the log density of a workload."""
+    model, make = MODELS[name]
+    data = {key: each if isinstance(each, int) else torch.as_tensor(each) for key, each in make().items()}
+    return Density(model, kwargs={k: int(v) if isinstance(v, int) or v.ndim == 0 else v for k, v in data.items()})
 
 
 def repeated(function: Callable[..., tuple[Tensor, Tensor]], steps: int) -> Callable[..., Tensor]:
@@ -164,37 +104,43 @@ def repeated(function: Callable[..., tuple[Tensor, Tensor]], steps: int) -> Call
 
 
 def best(call: Callable[[], object], repetitions: int = 5) -> float:
-    """Return the seconds of the fastest repetition."""
+    """Return the processor seconds of the fastest repetition."""
     fastest = math.inf
     for _ in range(repetitions):
-        started = time.perf_counter()
+        started = time.thread_time()
         call()
-        fastest = min(fastest, time.perf_counter() - started)
+        fastest = min(fastest, time.thread_time() - started)
     return fastest
 
 
 def measure(name: str) -> None:
     """Print one line of the table."""
-    torch.manual_seed(0)
-    workload = WORKLOADS[name]()
-    z = 0.1 * torch.randn(workload.dimension, dtype=torch.float64)
-    function = value_and_gradient(workload.density)
-    started = time.perf_counter()
-    program = simplify(capture(function, z, *workload.data))
-    captured = time.perf_counter()
+    density = density_of(name)
+    z = 0.1 * torch.randn(density.size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    inputs = (z, *density.inputs)
+
+    def function(z: Tensor, *data: Tensor) -> tuple[Tensor, Tensor]:
+        return density.value_and_gradient(z, data)
+
+    started = time.process_time()
+    captured = capture(function, *inputs)
+    recorded = time.process_time()
+    program = simplify(captured)
+    simplified = time.process_time()
     compiled = compile(program, use_disk=False)
-    finished = time.perf_counter()
-    found, expected = compiled(z, *workload.data), function(z, *workload.data)
-    for one, other in zip(found, expected, strict=True):
+    finished = time.process_time()
+    for one, other in zip(compiled(*inputs), function(*inputs), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)
-    eager = best(lambda: function(z, *workload.data), 5)
-    guess = best(lambda: compiled(z, *workload.data), 5)
-    steps = max(2, min(20_000, int(0.05 / guess)))
-    loop = compile(simplify(capture(repeated(function, steps), z, *workload.data)), use_disk=False)
-    native = best(loop.bind(z, *workload.data).run) / steps
+    eager = best(lambda: function(*inputs), 5)
+    guess = best(lambda: compiled(*inputs), 5)
+    steps = max(2, min(20_000, int(0.05 / max(guess, 1e-6))))
+    loop = compile(simplify(capture(repeated(function, steps), *inputs)), use_disk=False)
+    native = best(loop.bind(*inputs).run, 8) / steps
     print(
-        f"{name:28s} {program.num_operations():6d} {captured - started:9.3f} {finished - captured:9.3f} "
-        f"{native * 1e6:12.3f} {eager * 1e6:12.1f} {eager / native:9.0f}"
+        f"{name:24s} {density.size:5d} {program.num_operations():6d} {recorded - started:9.3f} "
+        f"{simplified - recorded:9.3f} {finished - simplified:9.3f} "
+        f"{native * 1e6:12.3f} {eager * 1e6:12.1f} {eager / native:8.0f}",
+        flush=True,
     )
 
 
@@ -203,12 +149,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="parts of the names of workloads")
     names = parser.parse_args().names
-    torch.distributions.Distribution.set_default_validate_args(False)
+    torch.set_num_threads(1)
+    ember.settings.set(validate_distributions_torch=False, validate_distributions_pyro=False)
     print(
-        f"{'':28s} {'ops':>6s} {'capture s':>9s} {'compile s':>9s} "
-        f"{'native us':>12s} {'eager us':>12s} {'ratio':>9s}"
+        f"{'':24s} {'dim':>5s} {'ops':>6s} {'capture s':>9s} {'simplify':>9s} {'compile s':>9s} "
+        f"{'native us':>12s} {'eager us':>12s} {'ratio':>8s}"
     )
-    for name in WORKLOADS:
+    for name in MODELS:
         if not names or any(each in name for each in names):
             measure(name)
 

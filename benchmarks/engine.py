@@ -1,9 +1,9 @@
 """Time gradients of posteriors as machine code against eager torch, and what their compilation takes.
 
-Run ``python benchmarks/engine.py [part of a name ...]``. The models are those of ``benchmarks/mcmc.py``, and some
-that write their recursions as users do. A gradient's time is the least processor time of several repetitions
-inside one native loop, so that it does not contain the call from Python; eager times are of the same function
-in this process.
+Run ``python benchmarks/engine.py [part of a name ...]``. The models are those of ``benchmarks/mcmc.py``, and
+some that write their recursions as users do. A gradient's time is the least processor time of several
+repetitions inside one native loop, so that it does not contain the call from Python; eager times are of the
+same function in this process.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ MODELS: dict[str, tuple[Callable[..., None], Callable[[], dict[str, Any]]]] = {
 def density_of(name: str) -> Density:
     """Return the log density of a workload."""
     model, make = MODELS[name]
-    data = {key: each if isinstance(each, int) else torch.as_tensor(each) for key, each in make().items()}
-    return Density(model, kwargs={k: int(v) if isinstance(v, int) or v.ndim == 0 else v for k, v in data.items()})
+    data = {key: torch.as_tensor(each) for key, each in make().items()}
+    return Density(model, kwargs={key: int(each) if each.ndim == 0 else each for key, each in data.items()})
 
 
 def repeated(function: Callable[..., tuple[Tensor, Tensor]], steps: int) -> Callable[..., Tensor]:

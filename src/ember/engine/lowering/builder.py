@@ -32,6 +32,7 @@ from .tensors import (
     squeeze,
     unexpanded,
 )
+from .triangles import Matrices
 
 Operation = Callable[..., Any]
 OPERATIONS: dict[str, Operation] = {}
@@ -65,10 +66,10 @@ class Builder:
         self.values: dict[Value, Tensor] = {}
         self.node: Node | None = None
         self._constants: list[Tensor] = []
-        # Whether factors that an operation returns for its gradient are those of the matrix (and not of its
-        # transpose), and which way the program solves with them.
+        # Whether factors that an operation returns for its gradient are those of the matrix, and not of its
+        # transpose.
         self.factored: dict[Tensor, bool] = {} if parent is None else parent.factored
-        self.adjoints: dict[Value, set[bool]] = {}
+        self.matrices: Matrices = Matrices() if parent is None else parent.matrices
 
     # Bookkeeping ------------------------------------------------------------------------------------------
     def refuse(self, reason: str) -> NotLowerable:
@@ -253,7 +254,7 @@ class Builder:
             if value not in self.values:
                 self.values[value] = make_constant(self, data)
                 self.constants.append(self.values[value])
-        self._note_adjoints(program)
+        self.matrices.study(program)
         for node in program.nodes:
             self.node = node
             args = [self.argument(item) for item in node.args]
@@ -265,12 +266,6 @@ class Builder:
                     self.values[value] = tensor
             home.node = outer_node
         self.node = None
-
-    def _note_adjoints(self, program: Program) -> None:
-        for node in program.nodes:
-            if node.op == "aten.linalg_lu_solve.default":
-                adjoint = bool(node.kwargs.get("adjoint", node.args[4] if len(node.args) > 4 else False))
-                self.adjoints.setdefault(node.args[0], set()).add(adjoint)
 
     def lower(self, args: list[Any], kwargs: dict[str, Any]) -> Iterator[Tensor | None]:
         """Lower the current operation; yield its outputs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from . import index as ix
+from .counting import counting
 from .elements import Reg, const, vector_literal
 from .index import Linear, Var
 from .kernel import Kernel
@@ -144,27 +145,13 @@ def _dynamic(
     k: Kernel, first: Reg, stop: Reg, step: int, lanes: int, extent: int, body: Callable[[Linear], None]
 ) -> None:
     """Emit a loop with bounds known when it runs; it may make no step."""
-    head, inside, latch, done = k.label("rows"), k.label("row"), k.label("latch"), k.label("done")
-    counter, following = k.name(), k.name()
-    before = k.block
-    k.jump(head)
-    k.start(head)
-    k.lines.append(f"  {counter} = phi i64 [ {first.text}, %{before} ], [ {following}, %{latch} ]")
-    more = k.fresh(f"icmp slt i64 {counter}, {stop.text}", "i1")
-    k.branch(more, inside, done)
-    k.start(inside)
-    var = Var(counter, 0, extent - 1, lanes)
-    mask = k.mask
-    with k.scope():
+    with counting(k, first, stop, step) as counter:
+        var = Var(counter.text, 0, extent - 1, lanes)
+        mask = k.mask
         if lanes > 1 and extent % lanes:
             k.mask = k.compare("lt", k.index_value(ix.of(var)), const(extent, "i64"))
         body(ix.of(var))
-    k.mask = mask
-    k.jump(latch)
-    k.start(latch)
-    k.line(f"{following} = add nuw nsw i64 {counter}, {step}")
-    k.jump(head)
-    k.start(done)
+        k.mask = mask
 
 
 def scalar_nest(k: Kernel, space: Sequence[int], body: Body) -> None:

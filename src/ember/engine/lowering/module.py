@@ -13,6 +13,7 @@ class Module:
         self.symbols: set[str] = set()  # external functions to be resolved when loading
         self.mathematics: dict[str, str] = {}  # elementary functions, one per number of lanes
         self.num_calls = 0  # of these
+        self.helpers: dict[str, str] = {}  # other functions that the code calls
         self.num_parts = 0
 
     def declare(self, name: str, signature: str) -> str:
@@ -26,6 +27,7 @@ class Module:
             *self.globals.values(),
             *self.declarations.values(),
             *self.mathematics.values(),
+            *self.helpers.values(),
             *self.functions,
         ]
         return "\n".join(parts) + "\n"

@@ -137,7 +137,7 @@ def _factors_for_gradient(
 
     :returns: factors by columns, pivots, codes, the factors as torch has them, whether of the transpose.
     """
-    adjoints = b.adjoints.get(b.out(position), {False})
+    adjoints = b.matrices.adjoints.get(b.out(position), {False})
     if len(adjoints) > 1:
         raise b.refuse("its factors are used in both directions, as second derivatives do")
     of_transpose = adjoints != {True}

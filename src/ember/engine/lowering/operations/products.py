@@ -1,10 +1,10 @@
-"""Lower products of matrices and vectors: loops that fuse with what surrounds them, or BLAS."""
+"""Lower products of matrices and vectors: loops that fuse with others, register tiles, or BLAS."""
 
 from __future__ import annotations
 
 import math
 
-from .. import access, fortran
+from .. import access, dense, fortran
 from ..builder import Builder, operation
 from ..elements import Reg, const, is_float
 from ..index import Linear
@@ -12,11 +12,14 @@ from ..kernel import Kernel
 from ..loops import loop
 from ..stages import Extern
 from ..tensors import ANYWHERE, SAME_PLACE, SAME_ROW, Index, Map, Tensor, broadcast
+from ..triangles import ANY, Triangles
 from .joins import concatenate
 from .reductions import reduce_axes
 from .views import expand, select, transpose
 
-BLAS_FROM = 4096  # multiplications from which BLAS is called for a product of two matrices
+LOOPED = 4096  # multiplications up to which a product of two matrices is loops that may fuse
+LARGEST_TILED = 1024  # rows or columns up to which our tiles beat BLAS where these know of triangles
+LARGEST_FULL = 400  # and where not: beyond, BLAS packs its operands
 
 
 def _sum_of_products(b: Builder, products: Tensor, axis: int) -> Tensor:
@@ -76,22 +79,33 @@ def _mv(b: Builder, a: Tensor, x: Tensor) -> Tensor:
     return matrix_vector(b, a, x)
 
 
-@operation("aten.mm.default")
+@operation("aten.mm.default", "aten.bmm.default")
 def _mm(b: Builder, x: Tensor, y: Tensor) -> Tensor:
-    return matrix_product(b, x, y)
+    left, right = (b.matrices.triangles(each) for each in b.current.args[:2])
+    return matrix_product(b, x, y, (left, right), b.matrices.read_only.get(b.out()))
 
 
-def matrix_product(b: Builder, x: Tensor, y: Tensor) -> Tensor:
-    """Product of two matrices, or of two stacks of as many matrices."""
+def matrix_product(
+    b: Builder,
+    x: Tensor,
+    y: Tensor,
+    triangles: tuple[Triangles, Triangles] = (ANY, ANY),
+    wanted: str | None = None,
+) -> Tensor:
+    """Product of two matrices, or of two stacks of as many matrices.
+
+    :param triangles: to which the factors are confined.
+    :param wanted: the only triangle of the result that is read, if any.
+    """
     *batch, rows, inner = x.shape
     columns = y.shape[-1]
     if not batch and columns == 1:
         return b.reshape(matrix_vector(b, x, b.reshape(y, (inner,))), (rows, 1))
     if not batch and rows == 1:
         return b.reshape(matrix_vector(b, transpose(b, y, 0, 1), b.reshape(x, (inner,))), (1, columns))
-    if inner == 1 or rows * inner * columns < BLAS_FROM or not is_float(x.kind):
+    if inner == 1 or rows * inner * columns < LOOPED or not is_float(x.kind):
         return _looped_product(b, x, y)
-    return _blas_product(b, x, y)
+    return _large_product(b, x, y, triangles, wanted)
 
 
 def _looped_product(b: Builder, x: Tensor, y: Tensor) -> Tensor:
@@ -118,50 +132,75 @@ def _looped_product(b: Builder, x: Tensor, y: Tensor) -> Tensor:
     )
 
 
-def _blas_product(b: Builder, x: Tensor, y: Tensor) -> Tensor:
+def _large_product(
+    b: Builder, x: Tensor, y: Tensor, triangles: tuple[Triangles, Triangles], wanted: str | None
+) -> Tensor:
     *batch, rows, inner = x.shape
     columns = y.shape[-1]
     left, left_flipped = base_of(x)
     right, right_flipped = base_of(y)
     out = b.new((*batch, rows, columns), x.kind)
-    name = ("d" if x.kind == "f64" else "s") + "gemm"
+    turned = b.new((inner, columns) if right_flipped else (), x.kind)  # the right factor by rows
+
+    def one_by_tiles(k: Kernel, offset: Linear) -> None:
+        size = [dense.i64(each) for each in (rows, columns, inner)]
+        factor = element_address(k, right, offset.scale(inner * columns))
+        if right_flipped:
+            dense.call(k, dense.transpose(k.module, k.lanes), k.pointer(turned), factor, size[1], size[2])
+            factor = k.pointer(turned)
+        by_row, by_column = (1, rows) if left_flipped else (inner, 1)
+        first, second = (next(iter(each), None) for each in triangles)
+        dense.call(
+            k,
+            dense.product(k.module, k.lanes, first, second, wanted),
+            element_address(k, out, offset.scale(rows * columns)),
+            size[1],
+            element_address(k, left, offset.scale(rows * inner)),
+            dense.i64(by_row),
+            dense.i64(by_column),
+            factor,
+            size[1],
+            *size,
+        )
+
+    def one_by_blas(k: Kernel, offset: Linear) -> None:
+        # Fortran sees the transposes: out' = right' left'.
+        fortran.call(
+            k,
+            "blas",
+            ("d" if x.kind == "f64" else "s") + "gemm",
+            fortran.character(k, "T" if right_flipped else "N"),
+            fortran.character(k, "T" if left_flipped else "N"),
+            fortran.integer(k, columns),
+            fortran.integer(k, rows),
+            fortran.integer(k, inner),
+            fortran.number(k, 1.0, x.kind),
+            element_address(k, right, offset.scale(inner * columns)),
+            fortran.integer(k, inner if right_flipped else columns),
+            element_address(k, left, offset.scale(rows * inner)),
+            fortran.integer(k, rows if left_flipped else inner),
+            fortran.number(k, 0.0, x.kind),
+            element_address(k, out, offset.scale(rows * columns)),
+            fortran.integer(k, columns),
+        )
 
     def run(k: Kernel) -> None:
-        def one(offset: Linear) -> None:
-            # Fortran sees the transposes: out' = right' left'.
-            fortran.call(
-                k,
-                "blas",
-                name,
-                fortran.character(k, "T" if right_flipped else "N"),
-                fortran.character(k, "T" if left_flipped else "N"),
-                fortran.integer(k, columns),
-                fortran.integer(k, rows),
-                fortran.integer(k, inner),
-                fortran.number(k, 1.0, x.kind),
-                element_address(k, right, offset.scale(inner * columns)),
-                fortran.integer(k, inner if right_flipped else columns),
-                element_address(k, left, offset.scale(rows * inner)),
-                fortran.integer(k, rows if left_flipped else inner),
-                fortran.number(k, 0.0, x.kind),
-                element_address(k, out, offset.scale(rows * columns)),
-                fortran.integer(k, columns),
-            )
+        small = wanted or any(triangles) or max(rows, inner, columns) <= LARGEST_FULL
+        one = one_by_tiles if small and by_tiles(k, x, rows, inner, columns) else one_by_blas
+        loop(k, math.prod(batch), 1, lambda offset: one(k, offset))
 
-        loop(k, math.prod(batch), 1, one)
-
-    b.add(Extern([], [left, right], [out], run))
+    b.add(Extern([], [left, right], [out, turned], run))
     return out
+
+
+def by_tiles(k: Kernel, matrix: Tensor, *sizes: int) -> bool:
+    """Say whether our own tiles are better for matrices of such sizes than BLAS and LAPACK."""
+    return matrix.kind == "f64" and k.lanes >= 4 and max(sizes) <= LARGEST_TILED
 
 
 def element_address(k: Kernel, tensor: Tensor, position: Linear) -> str:
     """Return the address of the element at a flat position."""
     return access.address(k, k.pointer(tensor), tensor.kind, k.index_value(position))
-
-
-@operation("aten.bmm.default")
-def _bmm(b: Builder, x: Tensor, y: Tensor) -> Tensor:
-    return matrix_product(b, x, y)
 
 
 @operation("aten.linear.default")

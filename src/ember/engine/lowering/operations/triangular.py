@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .. import conditions, fortran
+from .. import conditions, dense, fortran
 from .. import index as ix
 from ..builder import Builder, operation
 from ..elements import Reg, const
@@ -13,9 +13,10 @@ from ..index import Linear
 from ..kernel import Kernel
 from ..stages import Extern
 from ..tensors import Index, Tensor, broadcast
+from ..triangles import ANY, Triangles
 from .insets import triangle
 from .lapack import each_matrix, failed, fill, letter, num_matrices, spoil
-from .products import base_of, element_address
+from .products import base_of, by_tiles, element_address
 from .small_matrices import LARGEST, small_cholesky, small_solve
 from .views import expand, transpose
 
@@ -34,17 +35,20 @@ def cholesky(b: Builder, a: Tensor) -> tuple[Tensor, Tensor]:
         def one(offset: Linear) -> None:
             address = element_address(k, factor, offset.scale(n * n))
             code = element_address(k, info, offset)
-            # By columns, the lower triangle that we stored is the upper one.
-            fortran.call(
-                k,
-                "lapack",
-                letter(a) + "potrf",
-                fortran.character(k, "U"),
-                fortran.integer(k, n),
-                address,
-                fortran.integer(k, max(n, 1)),
-                code,
-            )
+            if by_tiles(k, a, n):
+                dense.call(k, dense.cholesky(k.module, k.lanes), address, dense.i64(n), code)
+            else:
+                # By columns, the lower triangle that we stored is the upper one.
+                fortran.call(
+                    k,
+                    "lapack",
+                    letter(a) + "potrf",
+                    fortran.character(k, "U"),
+                    fortran.integer(k, n),
+                    address,
+                    fortran.integer(k, max(n, 1)),
+                    code,
+                )
             spoil(k, failed(k, info, offset), factor, offset, n * n)
 
         each_matrix(k, num_matrices(a), one)
@@ -67,9 +71,18 @@ def _cholesky(b: Builder, a: Tensor, upper: bool = False) -> Tensor:
 
 # Triangular systems ---------------------------------------------------------------------------------------
 def solve_triangular(
-    b: Builder, a: Tensor, y: Tensor, upper: bool, left: bool = True, unit: bool = False
+    b: Builder,
+    a: Tensor,
+    y: Tensor,
+    upper: bool,
+    left: bool = True,
+    unit: bool = False,
+    triangles: Triangles = ANY,
 ) -> Tensor:
-    """Solve ``a x = y``, or ``x a = y``; one triangle of ``a`` is read."""
+    """Solve ``a x = y``, or ``x a = y``; one triangle of ``a`` is read.
+
+    :param triangles: to which ``y`` is confined.
+    """
     if 1 <= a.shape[-1] <= LARGEST and y.numel:
         return small_solve(b, a, y, upper, left, unit)
     batch = joint_batch(a, y)
@@ -79,34 +92,58 @@ def solve_triangular(
     rows, columns = y.shape[-2:]
     n = a.shape[-1]
     out = b.new(right_side.shape, y.kind)
-    # The stored matrix, seen by columns, is a' (or a, if what we were given is a transpose).
-    stored_upper = upper if is_flipped else not upper
+    turned = b.new((columns, rows) if not left else (), y.kind)  # the transposed right side
+
+    def one_by_tiles(k: Kernel, offset: Linear) -> None:
+        target = solution = element_address(k, out, offset.scale(rows * columns))
+        strides = [dense.i64(each) for each in ((1, n) if is_flipped else (n, 1))]
+        size = [dense.i64(rows), dense.i64(columns)]
+        confined = dense.LOWER if (dense.LOWER if left else dense.UPPER) in triangles else None
+        if not left:
+            # The transposed system is solved, with the transposed matrix.
+            solution = k.pointer(turned)
+            dense.call(k, dense.transpose(k.module, k.lanes), solution, target, *size)
+            strides.reverse()
+            size.reverse()
+        dense.call(
+            k,
+            dense.solve(k.module, k.lanes, upper == left, unit, confined),
+            solution,
+            size[1],
+            element_address(k, matrix, offset.scale(n * n)),
+            *strides,
+            *size,
+        )
+        if not left:
+            dense.call(k, dense.transpose(k.module, k.lanes), target, solution, *size)
+
+    def one_by_blas(k: Kernel, offset: Linear) -> None:
+        # The stored matrix, seen by columns, is a' (or a, if what we were given is a transpose).
+        stored_upper = upper if is_flipped else not upper
+        fortran.call(
+            k,
+            "blas",
+            letter(a) + "trsm",
+            fortran.character(k, "R" if left else "L"),
+            fortran.character(k, "U" if stored_upper else "L"),
+            fortran.character(k, "T" if is_flipped else "N"),
+            fortran.character(k, "U" if unit else "N"),
+            fortran.integer(k, columns),
+            fortran.integer(k, rows),
+            fortran.number(k, 1.0, a.kind),
+            element_address(k, matrix, offset.scale(n * n)),
+            fortran.integer(k, max(n, 1)),
+            element_address(k, out, offset.scale(rows * columns)),
+            fortran.integer(k, max(columns, 1)),
+        )
 
     def run(k: Kernel) -> None:
         fill(k, out, right_side)
-
-        def one(offset: Linear) -> None:
-            fortran.call(
-                k,
-                "blas",
-                letter(a) + "trsm",
-                fortran.character(k, "R" if left else "L"),
-                fortran.character(k, "U" if stored_upper else "L"),
-                fortran.character(k, "T" if is_flipped else "N"),
-                fortran.character(k, "U" if unit else "N"),
-                fortran.integer(k, columns),
-                fortran.integer(k, rows),
-                fortran.number(k, 1.0, a.kind),
-                element_address(k, matrix, offset.scale(n * n)),
-                fortran.integer(k, max(n, 1)),
-                element_address(k, out, offset.scale(rows * columns)),
-                fortran.integer(k, max(columns, 1)),
-            )
-
+        one = one_by_tiles if by_tiles(k, a, rows, columns) else one_by_blas
         if out.numel:
-            each_matrix(k, math.prod(batch), one)
+            each_matrix(k, math.prod(batch), lambda offset: one(k, offset))
 
-    b.add(Extern([right_side], [matrix], [out], run))
+    b.add(Extern([right_side], [matrix], [out, turned], run))
     return out
 
 
@@ -123,7 +160,8 @@ def flipped(b: Builder, a: Tensor) -> Tensor:
 def _solve_triangular(
     b: Builder, a: Tensor, y: Tensor, upper: bool, left: bool = True, unitriangular: bool = False
 ) -> Tensor:
-    return solve_triangular(b, a, y, upper, left, unitriangular)
+    triangles = b.matrices.triangles(b.current.args[1])
+    return solve_triangular(b, a, y, upper, left, unitriangular, triangles)
 
 
 @operation("aten.triangular_solve.default")

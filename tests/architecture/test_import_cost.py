@@ -19,6 +19,8 @@ HEAVY = (
     "torch.export",
     "sympy",
     "funsor",
+    "zuko",
+    "zuko",
 )
 SCRIPT = """
 import json, sys, time

@@ -8,8 +8,13 @@ import torch
 import ember
 import ember.distributions as dist
 from ember import optim, poutine
-from ember.distributions.transforms import AffineTransform, ComposeTransformModule, iterated
-from ember.guides.flow import affine_autoregressive
+from ember.distributions.transforms import (
+    AffineTransform,
+    ComposeTransformModule,
+    affine_autoregressive,
+    iterated,
+)
+from ember.distributions.zuko_distribution import ZukoToPyro
 from ember.infer import SVI, Trace_ELBO
 from ember.infer.autoguide import (
     AutoHierarchicalNormalMessenger,
@@ -185,3 +190,27 @@ def test_mean_field_entropy():
     torch.testing.assert_close(mean_field_entropy(guide, (2.0,)), expected)
     only = dist.Exponential(torch.tensor(2.0)).entropy()
     torch.testing.assert_close(mean_field_entropy(guide, (2.0,), whitelist=["y"]), only)
+
+
+def test_zuko_flows_at_sample_sites_and_as_guides():
+    import zuko
+
+    flow = zuko.flows.MAF(features=2, context=1, transforms=1, hidden_features=(4,))
+
+    def guide():
+        ember.module("flow", flow)
+        x = ember.sample("x", ZukoToPyro(flow(torch.zeros(1))), infer={"is_auxiliary": True})
+        for name, value in zip("ab", x.unbind(-1), strict=True):
+            ember.sample(name, dist.Delta(value))
+
+    trace = poutine.trace(guide).get_trace()
+    fn, x = trace.nodes["x"]["fn"], trace.nodes["x"]["value"]
+    torch.testing.assert_close(fn.log_prob(x), fn.dist.log_prob(x), rtol=1e-4, atol=1e-4)
+    assert fn.has_rsample and x.requires_grad
+    with ember.plate("many", 5):
+        assert ember.sample("y", ZukoToPyro(flow(torch.zeros(1)))).shape == (5, 2)
+    assert not ZukoToPyro(flow(torch.zeros(1))).sample().requires_grad
+    elbo = Trace_ELBO(num_particles=8, vectorize_particles=True)
+    svi = SVI(correlated_model, guide, optim.Adam({"lr": 0.05}), elbo)
+    losses = [svi.step() for _ in range(250)]
+    assert sum(losses[-20:]) / 20 < -EVIDENCE + 0.15

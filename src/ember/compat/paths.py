@@ -20,6 +20,8 @@ _NN = ("ember.nn",)
 
 TABLE: dict[str, tuple[str, ...]] = {
     "contrib.autoguide": _GUIDES,
+    "contrib.zuko": ("ember.distributions.zuko_distribution",),
+    "distributions.conditional": _DISTRIBUTIONS,
     "distributions.constraints.biject_to": ("torch.distributions:biject_to",),
     "distributions.constraints.transform_to": ("torch.distributions:transform_to",),
     "distributions.delta": _DISTRIBUTIONS,
@@ -38,7 +40,9 @@ TABLE: dict[str, tuple[str, ...]] = {
     "distributions.torch_transform": ("ember.distributions.transforms",),
     "distributions.ComposeTransformModule": ("ember.distributions.transforms:ComposeTransformModule",),
     "distributions.TransformModule": ("ember.distributions.transforms:TransformModule",),
-    "distributions.transforms.affine_autoregressive": ("ember.guides.flow:affine_autoregressive",),
+    "distributions.transforms.CorrLCholeskyTransform": (
+        "ember.distributions.transforms:CorrCholeskyTransform",
+    ),
     "distributions.transforms.haar": ("ember.distributions.transforms",),
     "distributions.util": (
         "ember.distributions.shapes",

@@ -6,6 +6,11 @@ from . import constraints, kl, transforms
 from .bijections import biject_to, transform_to
 from .bounded import AffineBeta, Beta, ContinuousBernoulli, Kumaraswamy, Uniform
 from .compound_counts import BetaBinomial, DirichletMultinomial, ExtendedBetaBinomial, GammaPoisson
+from .conditional import (
+    ConditionalDistribution,
+    ConditionalTransformedDistribution,
+    ConstantConditionalDistribution,
+)
 from .counts import Binomial, ExtendedBinomial, Geometric, NegativeBinomial, Poisson
 from .directional import ProjectedNormal, VonMises
 from .discrete import Bernoulli, Categorical, OrderedLogistic
@@ -40,6 +45,7 @@ from .skewed import AsymmetricLaplace, SkewLogistic, SoftAsymmetricLaplace, Soft
 from .tails import FisherSnedecor, FoldedDistribution, GeneralizedPareto, Gumbel, Pareto, Weibull
 from .torch_distribution import TorchDistribution, TorchDistributionMixin
 from .transformed import TransformedDistribution
+from .transforms import ConditionalTransform, ConditionalTransformModule
 from .truncated import TruncatedNormal
 from .validation import enable_validation, is_validation_enabled, validation_enabled
 from .zero_inflated import ZeroInflatedDistribution, ZeroInflatedNegativeBinomial, ZeroInflatedPoisson
@@ -55,6 +61,11 @@ __all__ = [
     "Categorical",
     "Cauchy",
     "Chi2",
+    "ConditionalDistribution",
+    "ConditionalTransform",
+    "ConditionalTransformModule",
+    "ConditionalTransformedDistribution",
+    "ConstantConditionalDistribution",
     "ContinuousBernoulli",
     "Delta",
     "Dirichlet",

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from torch.distributions.transforms import Transform
 
 from ember.distributions import Normal, TransformedDistribution
-from ember.distributions.transforms import AffineAutoregressive, iterated
+from ember.distributions.transforms import affine_autoregressive, iterated
 from ember.errors import message
 from ember.guides.continuous import AutoContinuous
 from ember.model.initialisation import InitStrategy, init_to_feasible
-from ember.nn import AutoRegressiveNN
 
 
 class AutoNormalizingFlow(AutoContinuous):
@@ -101,17 +100,3 @@ class AutoIAFNormal(AutoNormalizingFlow):
         )
         if init_loc_fn is not None:
             self.__dict__["init_loc_fn"] = init_loc_fn
-
-
-def affine_autoregressive(
-    input_dim: int, hidden_dims: Any = None, nonlinearity: nn.Module | None = None, **options: Any
-) -> AffineAutoregressive:
-    """Make an affine autoregressive transform with its network.
-
-    :param input_dim: dimension D.
-    :param hidden_dims: sizes of the hidden layers; ``[3 D + 1]`` by default.
-    :param nonlinearity: module between layers; ReLU by default.
-    :param options: see :class:`~ember.distributions.transforms.AffineAutoregressive`.
-    """
-    sizes = [3 * input_dim + 1] if hidden_dims is None else list(hidden_dims)
-    return AffineAutoregressive(AutoRegressiveNN(input_dim, sizes, nonlinearity=nonlinearity), **options)

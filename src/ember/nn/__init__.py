@@ -1,9 +1,15 @@
 """Write models and guides as torch modules."""
 
+from ember.distributions.networks import (
+    AutoRegressiveNN,
+    ConditionalAutoRegressiveNN,
+    ConditionalDenseNN,
+    DenseNN,
+    MaskedLinear,
+    create_mask,
+)
 from ember.nn.attributes import PyroParam, PyroSample
-from ember.nn.auto_reg_nn import AutoRegressiveNN, ConditionalAutoRegressiveNN, MaskedLinear, create_mask
 from ember.nn.convert import PyroModuleList, clear, to_pyro_module_
-from ember.nn.dense_nn import ConditionalDenseNN, DenseNN
 from ember.nn.module import PyroModule, pyro_method
 
 __all__ = [

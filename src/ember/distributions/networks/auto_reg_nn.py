@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ember.errors import message
-from ember.nn.dense_nn import check_sizes
+
+from .dense_nn import check_sizes
 
 
 class MaskedLinear(nn.Linear):

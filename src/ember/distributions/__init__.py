@@ -17,6 +17,15 @@ from .discrete import Bernoulli, Categorical, OrderedLogistic
 from .distribution import Distribution
 from .empirical import Empirical, ImproperUniform
 from .expanded import ExpandedDistribution
+from .hidden_markov import (
+    DiscreteHMM,
+    GammaGaussianHMM,
+    GaussianHMM,
+    GaussianMRF,
+    HiddenMarkovModel,
+    IndependentHMM,
+    LinearHMM,
+)
 from .independent import Independent
 from .kl import kl_divergence, register_kl
 from .masked import MaskedDistribution
@@ -70,6 +79,7 @@ __all__ = [
     "Delta",
     "Dirichlet",
     "DirichletMultinomial",
+    "DiscreteHMM",
     "Distribution",
     "Empirical",
     "ExpandedDistribution",
@@ -80,18 +90,24 @@ __all__ = [
     "FisherSnedecor",
     "FoldedDistribution",
     "Gamma",
+    "GammaGaussianHMM",
     "GammaPoisson",
+    "GaussianHMM",
+    "GaussianMRF",
     "GeneralizedPareto",
     "Geometric",
     "Gumbel",
     "HalfCauchy",
     "HalfNormal",
+    "HiddenMarkovModel",
     "ImproperUniform",
     "Independent",
+    "IndependentHMM",
     "InverseGamma",
     "Kumaraswamy",
     "LKJCholesky",
     "Laplace",
+    "LinearHMM",
     "LogNormal",
     "Logistic",
     "LogisticNormal",

@@ -1,0 +1,146 @@
+"""Filter chains whose states can be integrated out as Gaussians, whatever else they depend on."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from ...errors import message
+from ..gaussian_algebra import matrix_and_mvn_to_gaussian
+from ..gaussian_algebra.batches import Batched
+from ..gaussian_algebra.reduction import with_time
+from ..shapes import broadcast_shape
+from .hidden_markov_model import HiddenMarkovModel
+
+
+class StateSpaceModel(HiddenMarkovModel):
+    """A chain of densities over (z_{t-1}, z_t) and (z_t, x_t), in a form that can be multiplied.
+
+    The densities keep no more batch and time dims than the parameters had.
+    """
+
+    support = constraints.independent(constraints.real, 2)
+    _init: Any
+    _trans: Any
+    _obs: Any
+
+    def __init__(
+        self,
+        densities: tuple[Any, Any, Any],
+        batch_shape: torch.Size,
+        event_shape: torch.Size,
+        hidden_dim: int,
+        duration: int | None,
+        validate_args: bool | None,
+    ) -> None:
+        self._init, self._trans, self._obs = densities
+        self.hidden_dim = hidden_dim
+        self.obs_dim = event_shape[-1]
+        super().__init__(duration, batch_shape, event_shape, validate_args)
+
+    @staticmethod
+    @abstractmethod
+    def _tensordot(x: Any, y: Any, dims: int) -> Any:
+        """Multiply two densities and integrate over the variables that they share."""
+
+    @staticmethod
+    @abstractmethod
+    def _sequential_tensordot(chain: Any) -> Any:
+        """Integrate out the inner states of a chain."""
+
+    def _elements(self, value: Tensor) -> Any:
+        """Return the densities over (z_{t-1}, z_t) for the observations in ``value``."""
+        return self._trans + self._obs.condition(value).event_pad(left=self.hidden_dim)
+
+    def _final(self, value: Tensor) -> Any:
+        """Return the joint density of the last state and the observations."""
+        return self._tensordot(self._init, self._sequential_tensordot(self._elements(value)), self.hidden_dim)
+
+    @abstractmethod
+    def _log_normalizer(self, density: Any) -> Tensor:
+        """Return the logarithm of the integral over everything."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        return self._log_normalizer(self._final(value)).expand(self._batch_with(value))
+
+    def prefix_condition(self, data: Tensor) -> Any:
+        """Return the distribution of the rest of a sequence, given its beginning.
+
+        :param data: the first ``t < duration`` observations, ``batch + (t, obs_dim)``.
+        :raises ValueError: if the model has no duration, or the data are no proper prefix.
+        """
+        length, duration = self._check_prefix(data), self._known_duration()
+        final = self._steps(0, length)._final(data)
+        rest = self._steps(length, duration)
+        return rest._changed(
+            _init=final + -self._log_normalizer(final), _batch_shape=self._batch_with(data)
+        )
+
+    def _steps(self, start: int, stop: int) -> Any:
+        """Return a copy for a part of the time steps, with the same initial density."""
+
+        def part(density: Batched) -> Batched:
+            return density._map(lambda tensor, dims: _part(with_time(tensor, dims), dims, start, stop))
+
+        return self._changed(_trans=part(self._trans), _obs=part(self._obs))._lasting(stop - start)
+
+
+def _part(tensor: Tensor, event_dims: int, start: int, stop: int) -> Tensor:
+    """Return time steps of a parameter, unless one stands for all."""
+    dim = tensor.dim() - 1 - event_dims
+    return tensor if tensor.shape[dim] == 1 else tensor.narrow(dim, start, stop - start)
+
+
+def model_shapes(
+    initial_dist: Any,
+    transition_matrix: Tensor,
+    transition_dist: Any,
+    observation_matrix: Tensor,
+    observation_dist: Any,
+    more: torch.Size = torch.Size(),
+) -> tuple[torch.Size, torch.Size, int]:
+    """Return (batch_shape, event_shape, hidden_dim) of a linear chain, after checking the parameters.
+
+    :param more: batch shape of a further parameter without a dim of time.
+    :raises ValueError: if sizes or event shapes do not fit together.
+    """
+    hidden = transition_matrix.shape[-1] if transition_matrix.dim() > 1 else 0
+    observed = observation_matrix.shape[-1] if observation_matrix.dim() > 1 else 0
+    expected = {
+        "initial_dist.event_shape": (initial_dist.event_shape, (hidden,)),
+        "transition_matrix.shape[-2:]": (transition_matrix.shape[-2:], (hidden, hidden)),
+        "transition_dist.event_shape": (transition_dist.event_shape, (hidden,)),
+        "observation_matrix.shape[-2:]": (observation_matrix.shape[-2:], (hidden, observed)),
+        "observation_dist.event_shape": (observation_dist.event_shape, (observed,)),
+    }
+    for name, (actual, wanted) in expected.items():
+        if tuple(actual) != wanted:
+            raise ValueError(
+                message(
+                    f"{name} does not fit the other parameters.",
+                    expected=f"{wanted}: hidden_dim {hidden}, obs_dim {observed}",
+                    actual=tuple(actual),
+                    fix="use .to_event(1) for independent entries; matrices act from the right: z @ matrix",
+                )
+            )
+    shape = broadcast_shape(
+        initial_dist.batch_shape + (1,),
+        more + (1,),
+        transition_matrix.shape[:-2],
+        transition_dist.batch_shape,
+        observation_matrix.shape[:-2],
+        observation_dist.batch_shape,
+    )
+    return shape[:-1], torch.Size((shape[-1], observed)), hidden
+
+
+def as_gaussian(matrix: Tensor, mvn: Any) -> Any:
+    """Return the density of a step in full form."""
+    density = matrix_and_mvn_to_gaussian(matrix, mvn)
+    return density.to_gaussian() if hasattr(density, "to_gaussian") else density

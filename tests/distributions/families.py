@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import kalman
 import numpy as np
 import scipy.special as sp
 import scipy.stats as st
@@ -366,4 +367,55 @@ WRAPPED = [
            dist.Delta(v, log_density, event_dim=1, **k), tag="-event"),
 ]  # fmt: skip
 
-FAMILIES = UNIVARIATE + COUNTS + MULTIVARIATE + WRAPPED
+
+def _chain(m: Tensor, f: Tensor, q: Tensor, h: Tensor, r: Tensor) -> kalman.Chain:
+    return kalman.Chain(m, torch.eye(2, dtype=torch_double), f, torch.zeros_like(m), torch.diag(q**2),
+                        h, torch.zeros_like(r), torch.diag(r**2))  # fmt: skip
+
+
+def _normals(m: Tensor, f: Tensor, q: Tensor, h: Tensor, r: Tensor, **options: Any) -> tuple[Any, ...]:
+    zero = torch.zeros((), dtype=m.dtype)
+    return (dist.Normal(m, zero + 1, **options).to_event(1), f, dist.Normal(zero, q, **options).to_event(1), h,
+            dist.Normal(zero, r, **options).to_event(1))  # fmt: skip
+
+
+def _joint_normal(x: Any, **params: Any) -> Any:
+    mean, cov = kalman.joint(_chain(**{k: torch.as_tensor(v) for k, v in params.items()}), 4)
+    return st.multivariate_normal.logpdf(x.reshape(*x.shape[:-2], -1), mean.numpy(), cov.numpy())
+
+
+def _joint_student(x: Any, rate: Any, **params: Any) -> Any:
+    mean, cov = kalman.joint(_chain(**{k: torch.as_tensor(v) for k, v in params.items()}), 4)
+    flat = x.reshape(*x.shape[:-2], -1)
+    return st.multivariate_t.logpdf(flat, mean.numpy(), cov.numpy() * rate / 3.5, 7.0)
+
+
+def _forward(x: Any, initial: Any, transition: Any, loc: Any) -> Any:
+    state = np.exp(initial) / np.exp(initial).sum()
+    matrix = np.exp(transition) / np.exp(transition).sum(-1, keepdims=True)
+    for t in range(x.shape[-1]):
+        state = (state[..., None, :] @ matrix)[..., 0, :] * st.norm.pdf(x[..., t, None], loc, 1.0)
+    return np.log(state.sum(-1))
+
+
+STATE_SPACE = {"m": vec(0.3, -0.5), "f": torch.tensor([[0.5, 0.2], [-0.3, 0.8]], dtype=torch_double),
+               "q": vec(0.4, 0.9), "h": torch.tensor([[1.0, 0.2, 0.0], [0.5, -1.0, 0.3]], dtype=torch_double),
+               "r": vec(0.5, 1.0, 0.7)}  # fmt: skip
+
+CHAINS = [
+    Family("GaussianHMM", STATE_SPACE, _joint_normal, (), (4, 3), moments=False, build=lambda validate_args=None, **k:
+           dist.GaussianHMM(*_normals(**k, validate_args=validate_args), validate_args=validate_args, duration=4)),
+    Family("GammaGaussianHMM", {"rate": vec(2.0), **STATE_SPACE}, _joint_student, (1,), (4, 3), moments=False,
+           build=lambda rate, validate_args=None, **k: dist.GammaGaussianHMM(
+               dist.Gamma(3.5, rate, validate_args=validate_args), *_normals(**k, validate_args=validate_args),
+               validate_args=validate_args, duration=4)),
+    Family("DiscreteHMM", {"initial": LOC, "transition": MATRIX, "loc": MEAN3}, _forward, (), (5,), moments=False,
+           build=lambda initial, transition, loc, validate_args=None: dist.DiscreteHMM(
+               initial, transition, dist.Normal(loc, 1.0, validate_args=validate_args), validate_args, duration=5)),
+    Family("IndependentHMM", {"m": torch.stack([LOC, -LOC], -1)}, None, (), (4, 3), moments=False,
+           build=lambda m, **k: dist.IndependentHMM(dist.GaussianHMM(
+               dist.Normal(m, 1.0, **k).to_event(1), MATRIX[:2, :2].to(m.dtype), dist.Normal(m.new_zeros(2), 1.0).to_event(1),
+               m.new_ones(2, 1), dist.Normal(m.new_zeros(1), 1.0).to_event(1), duration=4, **k))),
+]  # fmt: skip
+
+FAMILIES = UNIVARIATE + COUNTS + MULTIVARIATE + WRAPPED + CHAINS

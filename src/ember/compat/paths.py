@@ -27,6 +27,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "distributions.delta": _DISTRIBUTIONS,
     "distributions.distribution": _DISTRIBUTIONS,
     "distributions.empirical": _DISTRIBUTIONS,
+    "distributions.hmm": _DISTRIBUTIONS,
     "distributions.improper_uniform": _DISTRIBUTIONS,
     "distributions.inverse_gamma": _DISTRIBUTIONS,
     "distributions.kl.kl_divergence": ("torch.distributions:kl_divergence",),

@@ -1,5 +1,5 @@
 """Offer operations that programs use beside the language."""
 
-from ember.ops import contract, indexing, jit, packed
+from ember.ops import contract, gamma_gaussian, gaussian, indexing, jit, packed
 
-__all__ = ["contract", "indexing", "jit", "packed"]
+__all__ = ["contract", "gamma_gaussian", "gaussian", "indexing", "jit", "packed"]

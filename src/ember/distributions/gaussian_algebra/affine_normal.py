@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ...errors import message
 from .batches import Batched
-from .quadratic_forms import multiply_rows
 from .gaussian import Gaussian
+from .quadratic_forms import multiply_rows
 
 
 class AffineNormal(Batched):
@@ -45,13 +45,15 @@ class AffineNormal(Batched):
 
     def condition(self, value: Tensor) -> Gaussian | AffineNormal:
         """Fix y, or its rightmost part, to ``value``: a Gaussian over x (and the rest of y)."""
-        x_dim, y_dim = self.matrix.shape[-2:]
+        _x_dim, y_dim = self.matrix.shape[-2:]
         if value.shape[-1] != y_dim:
             return self.to_gaussian().condition(value)
         whitened_matrix = self.matrix / self.scale.unsqueeze(-2)
         whitened = (value - self.loc) / self.scale
         log_normalizer = (
-            -0.5 * whitened.square().sum(-1) - self.scale.log().sum(-1) - 0.5 * y_dim * math.log(2.0 * math.pi)
+            -0.5 * whitened.square().sum(-1)
+            - self.scale.log().sum(-1)
+            - 0.5 * y_dim * math.log(2.0 * math.pi)
         )
         precision = whitened_matrix @ whitened_matrix.mT
         return Gaussian(log_normalizer, multiply_rows(whitened, whitened_matrix.mT), precision)
@@ -85,7 +87,7 @@ class AffineNormal(Batched):
 
     def to_gaussian(self) -> Gaussian:
         """Return the same density in information form over (x, y)."""
-        x_dim, y_dim = self.matrix.shape[-2:]
+        _x_dim, y_dim = self.matrix.shape[-2:]
         identity = torch.eye(y_dim, dtype=self.loc.dtype, device=self.loc.device)
         identity = identity.expand(self.matrix.shape[:-2] + identity.shape)
         # The whitened residual is linear in (x, y): -x matrix / scale + y / scale - loc / scale.

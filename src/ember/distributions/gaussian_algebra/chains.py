@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ...errors import message
-from .quadratic_forms import Elimination
 from .gaussian import Gaussian, broadcast_batch, gaussian_tensordot, merge
+from .quadratic_forms import Elimination
 from .reduction import Fields, neighbours, reduce_time, with_time
 
 

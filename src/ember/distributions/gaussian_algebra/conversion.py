@@ -13,8 +13,8 @@ from ..independent import Independent
 from ..multivariate import MultivariateNormal, log_determinant
 from ..real import Normal
 from .affine_normal import AffineNormal
-from .quadratic_forms import join_columns, multiply_rows, solve_rows
 from .gaussian import Gaussian
+from .quadratic_forms import join_columns, multiply_rows, solve_rows
 
 
 def mvn_to_gaussian(mvn: Any) -> Gaussian:
@@ -84,7 +84,9 @@ def is_diagonal(mvn: Any) -> bool:
 
     :raises ValueError: unless it is that or a multivariate normal.
     """
-    if isinstance(mvn, torch.distributions.MultivariateNormal | torch.distributions.LowRankMultivariateNormal):
+    if isinstance(
+        mvn, torch.distributions.MultivariateNormal | torch.distributions.LowRankMultivariateNormal
+    ):
         return False
     if (
         isinstance(mvn, torch.distributions.Independent)

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from ..multivariate import MultivariateNormal
-from ..positive import Gamma
 from .affine_normal import AffineNormal
 from .conversion import matrix_and_mvn_to_gaussian, mvn_to_gaussian, scale_tril_of
 from .gamma_gaussian import GammaGaussian
 from .gaussian import Gaussian
 
 
-def gamma_and_mvn_to_gamma_gaussian(gamma: Gamma | None, mvn: Any) -> GammaGaussian:
+def gamma_and_mvn_to_gamma_gaussian(gamma: torch.distributions.Gamma | None, mvn: Any) -> GammaGaussian:
     """Return the joint density of s and of x, which given s is ``scale_mvn(mvn, s)``.
 
     :param gamma: distribution of s; None for the conditional density of x given s.
@@ -36,7 +35,7 @@ def scale_mvn(mvn: Any, s: Tensor) -> MultivariateNormal:
 
 
 def matrix_and_mvn_to_gamma_gaussian(matrix: Tensor, mvn: Any) -> GammaGaussian:
-    """Return the density of y = x matrix + noise as a function of (x, y, s), s scaling the noise's precision."""
+    """Return the density of y = x matrix + noise as a function of (x, y, s), s as in :func:`scale_mvn`."""
     gaussian = matrix_and_mvn_to_gaussian(matrix, mvn)
     if isinstance(gaussian, AffineNormal):
         gaussian = gaussian.to_gaussian()
@@ -50,4 +49,6 @@ def _at_any_precision(gaussian: Gaussian, noise: Any) -> GammaGaussian:
     """
     energy = 0.5 * (noise.mean * mvn_to_gaussian(noise).info_vec).sum(-1)
     alpha = torch.full_like(energy, 0.5 * noise.event_shape[0])
-    return GammaGaussian(gaussian.log_normalizer + energy, gaussian.info_vec, gaussian.precision, alpha, energy)
+    return GammaGaussian(
+        gaussian.log_normalizer + energy, gaussian.info_vec, gaussian.precision, alpha, energy
+    )

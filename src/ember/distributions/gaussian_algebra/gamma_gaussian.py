@@ -15,7 +15,7 @@ from .reduction import Fields, reduce_time, with_time
 
 
 class Gamma:
-    """The density exp(log_normalizer) s^(concentration - 1) exp(-rate s) of a positive number, not normalised."""
+    """The density exp(log_normalizer) s^(concentration - 1) exp(-rate s) of a positive number."""
 
     def __init__(self, log_normalizer: Tensor, concentration: Tensor, rate: Tensor) -> None:
         self.log_normalizer = log_normalizer
@@ -100,7 +100,11 @@ class GammaGaussian(Batched):
         """Integrate out the ``left`` leftmost and ``right`` rightmost variables; of all, a Gamma remains."""
         if left + right == self.dim():
             return self.event_logsumexp()
-        result = self._integrate(slice(None, self.dim() - right), slice(self.dim() - right, None)) if right else self
+        result = (
+            self._integrate(slice(None, self.dim() - right), slice(self.dim() - right, None))
+            if right
+            else self
+        )
         return result._integrate(slice(left, None), slice(None, left)) if left else result
 
     def _integrate(self, kept: slice, out: slice) -> GammaGaussian:
@@ -111,7 +115,7 @@ class GammaGaussian(Batched):
         return Gaussian(self.log_normalizer, self.info_vec, self.precision)
 
     def _around(self, form: Gaussian) -> GammaGaussian:
-        return GammaGaussian(*form.tensors(), self.alpha, self.beta)
+        return GammaGaussian(form.log_normalizer, form.info_vec, form.precision, self.alpha, self.beta)
 
     def compound(self) -> MultivariateStudentT:
         """Integrate out s: the distribution of x, without the normaliser."""

@@ -1,7 +1,7 @@
 """Fix and integrate out variables of quadratic forms; shared matrices are factorised once.
 
-A form over x is xᵀ i - ½ xᵀ P x, an exponent. Vectors lie along the last dim; dims to the left of a matrix broadcast, and
-where the batch dim beside it has size 1 (one matrix for all times), rows are multiplied in one product.
+A form over x is xᵀ i - ½ xᵀ P x, an exponent. Vectors lie along the last dim; dims to the left of a matrix
+broadcast, and where the one beside it has size 1 (one matrix for all times), rows are multiplied at once.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ def eliminate(precision: Tensor, cross: Tensor, info_vec: Tensor) -> Elimination
     return Elimination(factor, crossed, solve_rows(factor, info_vec))
 
 
-def integrate(info_vec: Tensor, precision: Tensor, kept: slice, out: slice) -> tuple[Tensor, Tensor, Elimination]:
+def integrate(
+    info_vec: Tensor, precision: Tensor, kept: slice, out: slice
+) -> tuple[Tensor, Tensor, Elimination]:
     """Return i and P of what remains after the variables ``out`` are integrated out."""
     parts = eliminate(precision[..., out, out], precision[..., out, kept], info_vec[..., out])
     return info_vec[..., kept] - parts.info_vec(), precision[..., kept, kept] - parts.precision(), parts
 
 
-def fix(
-    info_vec: Tensor, precision: Tensor, value: Tensor, right: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+def fix(info_vec: Tensor, precision: Tensor, value: Tensor, right: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Fix the rightmost (or leftmost) variables; return i and P of the others, and a number to be added."""
     split = precision.shape[-1] - value.shape[-1] if right else value.shape[-1]
     free, fixed = slice(None, split), slice(split, None)

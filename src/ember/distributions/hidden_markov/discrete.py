@@ -50,12 +50,12 @@ class DiscreteHMM(HiddenMarkovModel):
             raise ValueError(
                 message(
                     "The parameters of a DiscreteHMM do not have one number of states.",
-                    expected="initial_logits (..., K), transition_logits (..., K, K), observation_dist (..., K)",
+                    expected="logits (..., K), transition logits (..., K, K), observation_dist (..., K)",
                     actual=f"{tuple(initial_logits.shape)}, {tuple(transition_logits.shape)}, "
                     f"batch_shape {tuple(observed)}",
                 )
             )
-        shape = broadcast_shape(initial_logits.shape[:-1] + (1,), transition_logits.shape[:-2], observed[:-1])
+        shape = broadcast_shape((*initial_logits.shape[:-1], 1), transition_logits.shape[:-2], observed[:-1])
         self.initial_logits = initial_logits.log_softmax(-1)
         self.transition_logits = transition_logits.log_softmax(-1)
         self.observation_dist = observation_dist
@@ -77,12 +77,14 @@ class DiscreteHMM(HiddenMarkovModel):
 
     def _final(self, value: Tensor) -> Tensor:
         """Return the joint log probabilities of the last state and the observations."""
-        elements = self.transition_logits + self._scored(value).unsqueeze(-2)
-        length = value.shape[-self.event_dim]
-        if elements.dim() == 2:
-            elements = elements.unsqueeze(0)
-        (total,) = reduce_time((elements,), (2,), length, _multiply)
-        return log_matmul_exp(self.initial_logits.unsqueeze(-2), total).squeeze(-2)
+        logits = self.transition_logits + self._scored(value).unsqueeze(-2)
+        steps = scaled(logits.unsqueeze(0) if logits.dim() == 2 else logits)
+        whole = reduce_time(steps, (2, 1), value.shape[-self.event_dim], multiply)
+        start = scaled(self.initial_logits.to(logits.dtype).unsqueeze(-2))
+        matrix, row_scale = multiply(start, whole)
+        possible = matrix > 0
+        log = torch.where(possible, torch.where(possible, matrix, 1.0).log(), -torch.inf)
+        return (log + row_scale.unsqueeze(-1)).squeeze(-2)
 
     def filter(self, value: Tensor) -> Categorical:
         """Return the posterior of the last state.
@@ -112,19 +114,21 @@ class DiscreteHMM(HiddenMarkovModel):
         if logits.dim() > 2 and logits.shape[-3] > 1:
             logits = logits[..., start:stop, :, :]
         observation_dist = time_slice(self.observation_dist, -2, start, stop)
-        return self._changed(transition_logits=logits, observation_dist=observation_dist)._lasting(stop - start)
+        return self._changed(transition_logits=logits, observation_dist=observation_dist)._lasting(
+            stop - start
+        )
 
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
         length, count = self._known_duration(), self.initial_logits.shape[-1]
         batch = torch.Size(sample_shape) + self._batch_shape
         states = Categorical(logits=self.initial_logits).expand(batch).sample()
-        logits = self.transition_logits.expand(batch + (length, count, count))
+        logits = self.transition_logits.expand((*batch, length, count, count))
         # The largest of logits with Gumbel noise is a categorical draw.
-        noise = -torch.empty(batch + (length, count), dtype=logits.dtype).exponential_().log()
+        noise = -torch.empty((*batch, length, count), dtype=logits.dtype).exponential_().log()
         visited = []
         for t in range(length):
-            row = states[..., None, None].expand(batch + (1, count))
+            row = states[..., None, None].expand((*batch, 1, count))
             states = (logits[..., t, :, :].gather(-2, row).squeeze(-2) + noise[..., t, :]).argmax(-1)
             visited.append(states)
         return self._observe(torch.stack(visited, -1), torch.Size(sample_shape))
@@ -132,23 +136,28 @@ class DiscreteHMM(HiddenMarkovModel):
     def _observe(self, states: Tensor, sample_shape: torch.Size) -> Tensor:
         """Draw observations in all states, and pick those of the states that were visited."""
         count, event_shape = self.initial_logits.shape[-1], self.observation_dist.event_shape
-        shape = self._batch_shape + (states.shape[-1], count)
+        shape = (*self._batch_shape, states.shape[-1], count)
         drawn = self.observation_dist.expand(shape).sample(sample_shape)
         dim = -1 - len(event_shape)
         index = states.reshape(states.shape + (1,) * (1 + len(event_shape)))
-        return drawn.gather(dim, index.expand(states.shape + (1,) + event_shape)).squeeze(dim)
+        return drawn.gather(dim, index.expand((*states.shape, 1, *event_shape))).squeeze(dim)
 
 
-def _multiply(left: Fields, right: Fields) -> Fields:
-    return (log_matmul_exp(left[0], right[0]),)
+def scaled(logits: Tensor) -> Fields:
+    """Write matrices of logarithms as matrices whose rows have the maximum 1, and logarithms of their scales.
+
+    The scales carry no gradient: what they stand for does not depend on them. Rows of -inf become zero.
+    """
+    top = logits.detach().amax(-1, keepdim=True)
+    top = torch.where(torch.isfinite(top), top, 0.0)
+    return (logits - top).exp(), top.squeeze(-1)
 
 
-def log_matmul_exp(x: Tensor, y: Tensor) -> Tensor:
-    """Return log(exp(x) exp(y)), a product of matrices; entries may be -inf, with zero gradient."""
-    smallest = torch.finfo(x.dtype).min
-    x_top = x.detach().amax(-1, keepdim=True).clamp(min=smallest)
-    y_top = y.detach().amax(-2, keepdim=True).clamp(min=smallest)
-    product = (x - x_top).exp() @ (y - y_top).exp()
-    possible = product > 0
-    log = torch.where(possible, product, 1.0).log()
-    return torch.where(possible, log, -torch.inf) + x_top + y_top
+def multiply(left: Fields, right: Fields) -> Fields:
+    """Multiply scaled matrices, and scale the rows of the product anew."""
+    (x, x_scale), (y, y_scale) = left, right
+    top = y_scale.amax(-1, keepdim=True)
+    product = (x * (y_scale - top).exp().unsqueeze(-2)) @ y
+    scale = product.detach().amax(-1, keepdim=True)
+    scale = torch.where(scale > 0, scale, 1.0)
+    return product / scale, x_scale + top + scale.squeeze(-1).log()

@@ -26,7 +26,7 @@ _EMPTY = torch.Size()
 class GammaGaussianHMM(StateSpaceModel):
     """A :class:`GaussianHMM` all of whose precisions are multiplied by one s ~ scale_dist.
 
-    Integrated over s, sequences follow a multivariate t distribution with ``2 concentration`` degrees of freedom.
+    Integrated over s, sequences are multivariate t of ``2 concentration`` degrees of freedom.
 
     :param scale_dist: Gamma of the batch shape, without a dim of time.
     :param initial_dist: distribution of z_0 at s = 1; for it and the others see :class:`GaussianHMM`.
@@ -69,7 +69,7 @@ class GammaGaussianHMM(StateSpaceModel):
         return density.event_logsumexp().logsumexp()
 
     def filter(self, value: Tensor) -> tuple[Gamma, MultivariateNormal]:
-        """Return the posteriors of s, and of the last state at s = 1 (its precision is to be multiplied by s).
+        """Return the posteriors of s, and of the last state at s = 1 (s multiplies its precision).
 
         :param value: observations, ``batch + (T, obs_dim)``.
         """

@@ -23,7 +23,7 @@ _EMPTY = torch.Size()
 
 
 class GaussianHMM(StateSpaceModel):
-    """A hidden Gaussian chain with Gaussian observations: the likelihood of a Kalman filter, in O(log T) depth.
+    """A hidden Gaussian chain with Gaussian observations: a Kalman filter's likelihood, in O(log T) depth.
 
     States z_0 ~ initial_dist and z_t = z_{t-1} transition_matrix + noise, observations
     x_t = z_t observation_matrix + noise for t = 1, …, T. Matrices and noises may have a dim of time, their

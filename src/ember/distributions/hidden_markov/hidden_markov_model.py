@@ -89,7 +89,7 @@ class HiddenMarkovModel(TorchDistribution):
         if self._duration is None:
             raise ValueError(
                 message(
-                    f"A {type(self).__name__} without a dim of time in its parameters has no length of its own.",
+                    f"A {type(self).__name__} whose parameters have no dim of time has no length of its own.",
                     expected="a duration",
                     actual="duration=None",
                     fix=f"{type(self).__name__}(..., duration=T)",

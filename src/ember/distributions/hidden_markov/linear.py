@@ -71,7 +71,7 @@ class LinearHMM(HiddenMarkovModel):
             message(
                 "LinearHMM has no log_prob: its states cannot be integrated out exactly.",
                 expected="a GaussianHMM, or LinearHMM under poutine.reparam",
-                fix="reparameterise the site with LinearHMMReparam and one strategy for each non-Gaussian noise",
+                fix="reparameterise the site with LinearHMMReparam, and each noise that is not Gaussian",
             )
         )
 

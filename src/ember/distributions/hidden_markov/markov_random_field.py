@@ -17,11 +17,11 @@ from .hidden_markov_model import HiddenMarkovModel
 class GaussianMRF(HiddenMarkovModel):
     """A Markov random field over time with Gaussian factors, normalised over states and observations.
 
-    The density is proportional to initial_dist(z_0) ∏ transition_dist(z_{t-1}, z_t) observation_dist(z_t, x_t),
-    integrated over the states. Event shape ``(T, obs_dim)``; it can be scored, not drawn from.
+    The density is that of initial_dist(z_0) ∏ transition_dist(z_{t-1}, z_t) observation_dist(z_t, x_t)
+    integrated over the states, and normalised. Event shape ``(T, obs_dim)``; it has no draws.
 
     :param initial_dist: MultivariateNormal of event shape ``(hidden_dim,)``.
-    :param transition_dist: MultivariateNormal of event shape ``(2 hidden_dim,)``, batch shape ``(..., T)`` or ``()``.
+    :param transition_dist: MultivariateNormal of event shape ``(2 hidden_dim,)``, with a dim of time or not.
     :param observation_dist: MultivariateNormal of event shape ``(hidden_dim + obs_dim,)``, likewise.
     :raises ValueError: if the event shapes do not fit together.
     """
@@ -53,7 +53,7 @@ class GaussianMRF(HiddenMarkovModel):
         self.hidden_dim = sizes[0]
         self.obs_dim = sizes[2] - sizes[0]
         shape = broadcast_shape(
-            initial_dist.batch_shape + (1,), transition_dist.batch_shape, observation_dist.batch_shape
+            (*initial_dist.batch_shape, 1), transition_dist.batch_shape, observation_dist.batch_shape
         )
         self._init = mvn_to_gaussian(initial_dist)
         self._trans = mvn_to_gaussian(transition_dist)

@@ -16,6 +16,8 @@ from ..gaussian_algebra.reduction import with_time
 from ..shapes import broadcast_shape
 from .hidden_markov_model import HiddenMarkovModel
 
+_EMPTY = torch.Size()
+
 
 class StateSpaceModel(HiddenMarkovModel):
     """A chain of densities over (z_{t-1}, z_t) and (z_t, x_t), in a form that can be multiplied.
@@ -49,7 +51,7 @@ class StateSpaceModel(HiddenMarkovModel):
 
     @staticmethod
     @abstractmethod
-    def _sequential_tensordot(chain: Any) -> Any:
+    def _sequential_tensordot(gaussian: Any) -> Any:
         """Integrate out the inner states of a chain."""
 
     def _elements(self, value: Tensor) -> Any:
@@ -78,9 +80,7 @@ class StateSpaceModel(HiddenMarkovModel):
         length, duration = self._check_prefix(data), self._known_duration()
         final = self._steps(0, length)._final(data)
         rest = self._steps(length, duration)
-        return rest._changed(
-            _init=final + -self._log_normalizer(final), _batch_shape=self._batch_with(data)
-        )
+        return rest._changed(_init=final + -self._log_normalizer(final), _batch_shape=self._batch_with(data))
 
     def _steps(self, start: int, stop: int) -> Any:
         """Return a copy for a part of the time steps, with the same initial density."""
@@ -103,7 +103,7 @@ def model_shapes(
     transition_dist: Any,
     observation_matrix: Tensor,
     observation_dist: Any,
-    more: torch.Size = torch.Size(),
+    more: torch.Size = _EMPTY,
 ) -> tuple[torch.Size, torch.Size, int]:
     """Return (batch_shape, event_shape, hidden_dim) of a linear chain, after checking the parameters.
 
@@ -130,8 +130,8 @@ def model_shapes(
                 )
             )
     shape = broadcast_shape(
-        initial_dist.batch_shape + (1,),
-        more + (1,),
+        (*initial_dist.batch_shape, 1),
+        (*more, 1),
         transition_matrix.shape[:-2],
         transition_dist.batch_shape,
         observation_matrix.shape[:-2],

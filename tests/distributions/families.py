@@ -387,7 +387,9 @@ def _joint_normal(x: Any, **params: Any) -> Any:
 def _joint_student(x: Any, rate: Any, **params: Any) -> Any:
     mean, cov = kalman.joint(_chain(**{k: torch.as_tensor(v) for k, v in params.items()}), 4)
     flat = x.reshape(*x.shape[:-2], -1)
-    return st.multivariate_t.logpdf(flat, mean.numpy(), cov.numpy() * rate / 3.5, 7.0)
+    return st.multivariate_t.logpdf(flat, mean.numpy(), cov.numpy() * rate / 3.5, 7.0).reshape(
+        flat.shape[:-1]
+    )
 
 
 def _forward(x: Any, initial: Any, transition: Any, loc: Any) -> Any:

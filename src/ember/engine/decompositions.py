@@ -28,6 +28,7 @@ from ember.engine.activations import (
     softplus_backward,
     times,
 )
+from ember.engine.implicit import dirichlet_grad, gamma_grad
 from ember.engine.losses import (
     cross_entropy,
     cross_entropy_backward,
@@ -165,6 +166,9 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     aten.nan_to_num.default: _nan_to_num,
     aten.fill.Tensor: lambda x, value: value.to(x.dtype).expand(x.shape).clone(),
     aten.copy.default: lambda x, source, _=False: source.to(x.dtype).expand(x.shape).clone(),
+    # derivatives of draws
+    aten._standard_gamma_grad.default: gamma_grad,
+    aten._dirichlet_grad.default: dirichlet_grad,
     # norms, distances, normalisation
     aten.linalg_vector_norm.default: vector_norm,
     aten.norm.Scalar: norm,

@@ -44,7 +44,7 @@ def _normal(s: Stream, shape: Sequence[int], dtype: torch.dtype, mean: Any = 0.0
 
 
 def _normal_around(s: Stream, mean: Any, std: Any = 1.0) -> Tensor:
-    joint = torch.broadcast_tensors(*(each for each in (mean, std) if isinstance(each, Tensor)))[0]
+    joint = mean + std  # for its shape and dtype
     return _normal(s, joint.shape, joint.dtype, mean, std)
 
 

@@ -47,6 +47,17 @@ def test_parameters_at_the_edges():
     agree(lambda n, p: torch.binomial(n, p), count, edges, key=KEY)
 
 
+def test_derivatives_of_draws():
+    a = torch.tensor([1e-3, 0.3, 1.0, 7.0, 90.0, 3000.0, 2e4, 1e7], dtype=torch.float64)
+    spread = torch.tensor([[0.0], [-0.5], [1.0], [3.0], [40.0]], dtype=torch.float64)
+    sample = (a + spread * a.sqrt()).clamp(min=1e-20)
+    agree(lambda a, x: torch._standard_gamma_grad(a.expand(5, 8), x), a, sample, rtol=1e-8)
+    agree(lambda a, x: torch._standard_gamma_grad(a, x), a.float(), sample[0].float())
+    x = torch.tensor([1e-30, 0.01, 0.5, 0.8, 1.0, 0.3], dtype=torch.float64).unsqueeze(1)
+    x = x.expand(6, 6).contiguous()
+    agree(lambda x, a: torch._dirichlet_grad(x, a.expand(6, 6), 1.7 * a.expand(6, 6)), x, a[:6], rtol=1e-8)
+
+
 @pytest.mark.parametrize(("n", "count"), [(1, 1), (2, 2), (5, 3), (64, 64), (1000, 1000), (30_000, 40)])
 def test_permutations(n, count):
     agree(lambda: random.permutation(KEY, n, count), key=KEY)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from . import joining
-from .elements import Reg, const, type_name
+from . import functions, joining
+from .elements import Reg, const
 from .mathematics import f64, i64
 from .text import Text
 from .threefry import threefry
@@ -75,23 +75,10 @@ def attempt(
 
 
 def call(t: Text, name: str, draw: Draw, key: tuple[Reg, Reg], stream: int, place: Reg, *given: Reg) -> Reg:
-    """Call a drawing function of float64 parameters, writing it into the module once per number of lanes."""
-    lanes = max(place.lanes, *(each.lanes for each in given))
-    symbol = f"@r.{name}.v{lanes}"
-    double, word = type_name("f64", lanes), type_name("i64", lanes)
-    if symbol not in t.module.mathematics:
-        body = Text(t.module, "r")
-        arguments = [Reg(f"%p{position}", "f64", lanes) for position in range(len(given))]
-        blocks = Blocks(
-            (Reg("%k0", "i64"), Reg("%k1", "i64")), Reg("%stream", "i64"), Reg("%place", "i64", lanes)
-        )
-        result = t.splat(draw(body, blocks, arguments), lanes)
-        parameters = ", ".join(f"{double} {each.text}" for each in arguments)
-        words = f"i64 %k0, i64 %k1, i64 %stream, {word} %place"
-        head = f"define internal {double} {symbol}({words}, {parameters}) #3 {{"
-        t.module.mathematics[symbol] = "\n".join(
-            [head, "entry:", *body.lines, f"  ret {double} {result.text}", "}"]
-        )
-    parameters = ", ".join(f"{double} {t.splat(each, lanes).text}" for each in given)
-    words = f"i64 {key[0].text}, i64 {key[1].text}, i64 {stream}, {word} {t.splat(place, lanes).text}"
-    return t.pure(f"call {double} {symbol}({words}, {parameters})", "f64", lanes)
+    """Call a drawing function of float64 parameters."""
+
+    def emit(body: Text, uniform: Sequence[Reg], varying: Sequence[Reg]) -> Reg:
+        first, second, word = uniform
+        return draw(body, Blocks((first, second), word, varying[0]), varying[1:])
+
+    return functions.call(t, name, emit, [*key, const(stream, "i64")], [place, *given])

@@ -9,6 +9,7 @@ from scipy.stats import chi2
 import ember
 from ember import poutine
 from ember.infer import TraceEnum_ELBO, config_enumerate, infer_discrete
+from ember.poutine import elimination, like_variables
 from enumeration.brute_force import joint_table, key_of, latent_sites
 from enumeration.networks import NETWORKS
 
@@ -24,6 +25,34 @@ def double_precision():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def stacked(monkeypatch):
+    """Sum pairs of like variables out together already, as is done for many of them."""
+    monkeypatch.setattr(elimination, "_MANY", 2)
+    monkeypatch.setattr(like_variables, "_FEWEST", 2)
+    like_variables.plan.cache_clear()
+    yield
+    like_variables.plan.cache_clear()
+
+
+@EACH
+def test_stacked_elimination(network, stacked):
+    model = config_enumerate(network)
+    loss = TraceEnum_ELBO().differentiable_loss(model, empty_guide)
+    values, table = joint_table(network)
+    torch.testing.assert_close(loss, -table.logsumexp(0))
+    leaves = list(dict(ember.get_param_store().named_parameters()).values())
+    if leaves:
+        expected = torch.autograd.grad(-table.logsumexp(0), leaves)
+        torch.testing.assert_close(torch.autograd.grad(loss, leaves), expected)
+    inferred = infer_discrete(model, first_available_dim=-4, temperature=0)
+    nodes = poutine.trace(inferred).get_trace().nodes
+    best = values[int(table.argmax())]
+    assert {name: nodes[name]["value"].tolist() for name in best} == {
+        name: value.tolist() for name, value in best.items()
+    }
 
 
 @pytest.mark.parametrize("expand", [False, True])

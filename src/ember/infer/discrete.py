@@ -12,7 +12,8 @@ from ember import poutine
 from ember.errors import message
 from ember.infer.enumerated_bound import model_factors, variables_of
 from ember.poutine.backward_draws import draw_backward, values_of
-from ember.poutine.elimination import eliminate, log_max
+from ember.poutine.contraction import log_max
+from ember.poutine.elimination import eliminate
 from ember.poutine.enum_messenger import EnumMessenger
 from ember.poutine.factors import log_sum_exp
 from ember.poutine.messenger import Messenger

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ember.distributions.scaling import is_identically_zero
-from ember.poutine.elimination import Step, eliminate, sum_out
+from ember.poutine.contraction import Step, sum_out
+from ember.poutine.elimination import eliminate
 from ember.poutine.factors import (
     Factor,
     Variable,

@@ -1,6 +1,7 @@
 """Offer the summation of variables out of plated factor graphs; re-exports only."""
 
-from ember.poutine.elimination import contraction_path, eliminate, log_max, sum_out, total
+from ember.poutine.contraction import contraction_path, log_max, sum_out
+from ember.poutine.elimination import eliminate, total
 from ember.poutine.factors import Factor, Variable, log_sum_exp
 
 __all__ = [

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ember.poutine.elimination import Step
+from ember.poutine.contraction import Step
 from ember.poutine.enum_messenger import support_values
 from ember.poutine.factors import Dim, Factor, align
+from ember.poutine.like_variables import StackedStep
 
 
-def draw_backward(steps: Sequence[Step], temperature: int) -> dict[int, Factor]:
+def draw_backward(steps: Sequence[Step | StackedStep], temperature: int) -> dict[int, Factor]:
     """Return an index for each variable, as a tensor over its plates.
 
     :param steps: of an elimination, by sums for temperature 1 and by maxima for temperature 0.
@@ -21,18 +22,42 @@ def draw_backward(steps: Sequence[Step], temperature: int) -> dict[int, Factor]:
     """
     drawn: dict[int, Factor] = {}
     for step in reversed(steps):
+        if isinstance(step, StackedStep):
+            _draw_stacked(step, temperature, drawn)
+            continue
         dims, tensor = _given(step, drawn)
         plates = [dim for dim in dims if dim not in step.dropped]
         tensor = align(Factor(dims, tensor, frozenset()), [*plates, *step.dropped])
         sizes = tensor.shape[len(plates) :]
         flat = tensor.reshape((*tensor.shape[: len(plates)], -1))
-        if temperature:
-            flat = flat - torch.empty_like(flat).exponential_().log()  # Gumbel noise: the maximum is a draw
-        index = flat.argmax(-1)
+        index = _choose(flat, temperature)
         for variable, size in zip(reversed(step.dropped), reversed(sizes), strict=True):
             drawn[variable] = Factor(tuple(plates), index % size, frozenset())
             index = index // size
     return drawn
+
+
+def _draw_stacked(step: StackedStep, temperature: int, drawn: dict[int, Factor]) -> None:
+    """Draw the variables that were summed out together."""
+    tensor, plates = step.tensor, step.plate_names
+    first = 1 + len(plates)
+    for column in zip(*step.others, strict=True):
+        tensor = tensor.movedim(first, -1)  # the next of the others; the first axis of all goes last
+        index = torch.stack(
+            [align(drawn[variable], plates).expand(tensor.shape[1:first]) for variable in column]
+        )
+        index = index.reshape(index.shape + (1,) * (tensor.ndim - first)).expand(*tensor.shape[:-1], 1)
+        tensor = tensor.gather(-1, index).squeeze(-1)
+    index = _choose(tensor, temperature)
+    for variable, row in zip(step.dropped, index, strict=True):
+        drawn[variable] = Factor(plates, row, frozenset())
+
+
+def _choose(log_weights: Tensor, temperature: int) -> Tensor:
+    """Return an index along the last axis: of a draw, or of the largest."""
+    if temperature:  # with Gumbel noise the maximum is a draw
+        log_weights = log_weights - torch.empty_like(log_weights).exponential_().log()
+    return log_weights.argmax(-1)
 
 
 def _given(step: Step, drawn: Mapping[int, Factor]) -> tuple[tuple[Dim, ...], Tensor]:

@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-import functools
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
-
-from torch import Tensor
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ember.errors import message
-from ember.poutine.factors import Dim, Factor, Plates, Variable, align, joined_dims, log_sum_exp
+from ember.poutine.contraction import Step, sum_out
+from ember.poutine.factors import Factor, Plates, Variable, log_sum_exp
+from ember.poutine.like_variables import Reduce, StackedStep, sum_alike
+from ember.poutine.rows import Rows, gathered, separated
 
-Reduce = Callable[[Tensor, list[int]], Tensor]
-
-
-class Step(NamedTuple):
-    """One summation: a tensor over ``dims`` from which the variables ``dropped`` are summed out."""
-
-    dims: tuple[Dim, ...]
-    tensor: Tensor
-    dropped: tuple[int, ...]
-
-
-def log_max(tensor: Tensor, axes: list[int]) -> Tensor:
-    """Return the maximum over some axes; in place of summation, for the most probable values."""
-    return tensor.amax(axes)
+_MANY = 16  # variables in the same plates, from which on it pays to look for like ones
 
 
 def eliminate(
-    factors: Iterable[Factor],
+    factors: Iterable[Factor | Rows],
     variables: Mapping[int, Variable],
     kept: Mapping[int, Plates] | None = None,
     reduce: Reduce = log_sum_exp,
-) -> tuple[list[Factor], list[Step]]:
+) -> tuple[list[Factor], list[Step | StackedStep]]:
     """Sum out variables; the log density is the sum over what is left, each with its scale, over its plates.
 
     Tensor variable elimination (Obermeyer et al. 2019): the variables of the innermost plates are summed out,
     component by component; what depends on variables further out is multiplied over the plates that those
     are not in, and so on outwards. A variable's sum counts as often as its site's scale says; a factor of
-    another scale enters it as a power, as the minibatch of an inner plate must.
+    another scale enters it as a power, as the minibatch of an inner plate must. Where the graph repeats
+    itself, like variables are summed out together (see :mod:`ember.poutine.like_variables`).
 
     :param factors: log factors.
     :param variables: those to sum out, by id.
@@ -48,28 +35,90 @@ def eliminate(
     :returns: the factors that are left, without variables to sum, and the steps taken.
     :raises ValueError: if the plates do not nest so that this can be done, or scales differ within a sum.
     """
-    left: list[Factor] = []
-    steps: list[Step] = []
-    waiting: dict[Plates, list[Factor]] = {}
+    pool = _Pool(variables, kept or {})
+    steps: list[Step | StackedStep] = []
     for factor in factors:
-        _sort_in(factor, variables, waiting, left)
-    while waiting:
-        leaf = max(waiting, key=lambda plates: (len(plates), sorted(plates)))
-        for component in _components(waiting.pop(leaf), variables, leaf):
-            local = sorted({v for f in component for v in f.variables if _is_local(v, variables, leaf)})
-            if local:
-                result = sum_out(component, local, variables, reduce, steps)._replace(plates=leaf)
+        pool.put(factor)
+    while pool.waiting:
+        leaf, waiting = pool.take_innermost()
+        local = {v for each in waiting for v in _variables(each) if _is_local(v, variables, leaf)}
+        if len(local) >= _MANY:
+            waiting = list(sum_alike(waiting, local, variables, reduce, steps))
+        single: list[Factor] = []
+        for each in waiting:
+            if isinstance(each, Rows) and not any(_is_local(v, variables, leaf) for v in _variables(each)):
+                pool.pass_on(each, leaf)
+            else:
+                single.extend(separated([each]))
+        for component in _components(single, variables, leaf):
+            inner = sorted({v for f in component for v in f.variables if _is_local(v, variables, leaf)})
+            if inner:
+                result = sum_out(component, inner, variables, reduce, steps)._replace(plates=leaf)
             else:
                 (result,) = component
-            outer = [variables[v] for v in result.variables if v in variables]
-            if not outer:
-                left.append(result)
-                continue
-            parent: Plates = frozenset().union(*(each.plates for each in outer))
-            if parent == leaf or not parent < leaf:
-                _refuse_plates(leaf, outer)
-            waiting.setdefault(parent, []).append(_product(result, leaf - parent, parent, kept or {}))
-    return left, steps
+            pool.pass_on(result, leaf)
+    return pool.left, steps
+
+
+class _Pool:
+    """Factors while an elimination goes on: those that wait, by their plates, and those that are left."""
+
+    def __init__(self, variables: Mapping[int, Variable], kept: Mapping[int, Plates]) -> None:
+        self._variables = variables
+        self._kept = kept
+        self.waiting: dict[Plates, list[Factor | Rows]] = {}
+        self.left: list[Factor] = []
+
+    def take_innermost(self) -> tuple[Plates, list[Factor | Rows]]:
+        """Remove and return the factors of the innermost plates."""
+        leaf = max(self.waiting, key=lambda plates: (len(plates), sorted(plates)))
+        return leaf, self.waiting.pop(leaf)
+
+    def put(self, factor: Factor | Rows) -> None:
+        """Add a factor of the density."""
+        for each in self._sorted(factor):
+            self.waiting.setdefault(each.plates, []).append(each)
+
+    def pass_on(self, factor: Factor | Rows, leaf: Plates) -> None:
+        """Add a factor from whose plates no variable is left, multiplied over those of ``leaf`` around it."""
+        for each in self._sorted(factor):
+            for part in self._split(each):
+                outer = [self._variables[v] for v in _variables(part) if v in self._variables]
+                parent: Plates = frozenset().union(*(variable.plates for variable in outer))
+                if parent == leaf or not parent < leaf:
+                    _refuse_plates(leaf, outer)
+                _refuse_kept(part, leaf - parent, self._kept)
+                self.waiting.setdefault(parent, []).append(_product(part, leaf - parent, parent))
+
+    def _sorted(self, factor: Factor | Rows) -> list[Factor | Rows]:
+        """Put aside what depends on no variable to sum out; returns the rest."""
+        if isinstance(factor, Factor):
+            if any(v in self._variables for v in factor.variables):
+                return [factor]
+            self.left.append(factor)
+            return []
+        depends = [any(v in self._variables for v in row) for row in factor.variables]
+        free = [position for position, each in enumerate(depends) if not each]
+        if free:
+            self.left.extend(separated(gathered([factor.take(free)])))
+        bound = [position for position, each in enumerate(depends) if each]
+        return [factor.take(bound)] if bound else []
+
+    def _split(self, factor: Factor | Rows) -> list[Factor | Rows]:
+        """Return factors whose rows depend on variables of the same plates."""
+        if isinstance(factor, Factor):
+            return [factor]
+        groups: dict[Plates, list[int]] = {}
+        for position, row in enumerate(factor.variables):
+            found = (self._variables[v].plates for v in row if v in self._variables)
+            groups.setdefault(frozenset().union(*found), []).append(position)
+        return [factor.take(positions) for positions in groups.values()]
+
+
+def _variables(factor: Factor | Rows) -> set[int]:
+    if isinstance(factor, Factor):
+        return set(factor.variables)
+    return {v for row in factor.variables for v in row}
 
 
 def total(factors: Iterable[Factor]) -> Any:
@@ -80,18 +129,6 @@ def total(factors: Iterable[Factor]) -> Any:
         part = part if _is_one(factor.scale) else part * factor.scale
         result = part if result is None else result + part
     return 0.0 if result is None else result
-
-
-def _sort_in(
-    factor: Factor,
-    variables: Mapping[int, Variable],
-    waiting: dict[Plates, list[Factor]],
-    left: list[Factor],
-) -> None:
-    if any(v in variables for v in factor.variables):
-        waiting.setdefault(factor.plates, []).append(factor)
-    else:
-        left.append(factor)
 
 
 def _is_local(variable: int, variables: Mapping[int, Variable], leaf: Plates) -> bool:
@@ -119,102 +156,23 @@ def _components(factors: list[Factor], variables: Mapping[int, Variable], leaf: 
     return list(groups.values())
 
 
-def sum_out(
-    component: list[Factor],
-    local: list[int],
-    variables: Mapping[int, Variable],
-    reduce: Reduce,
-    steps: list[Step],
-) -> Factor:
-    """Combine factors and sum variables out, elementwise over all plates; appends the steps taken."""
-    scale = _common_scale([variables[v] for v in local])
-    live = dict(enumerate(_rescaled(factor, scale) for factor in component))
-    uses = Counter(v for factor in live.values() for v in factor.variables)
-    to_sum = frozenset(local)
-    result = next(iter(live.values()))
-    for position, picked in enumerate(_path(component, to_sum)):
-        operands = [live.pop(each) for each in picked]
-        for operand in operands:
-            uses.subtract(operand.variables)
-        dims = joined_dims(operands)
-        tensor = functools.reduce(lambda a, b: a + b, (align(each, dims) for each in operands))
-        dropped = tuple(v for v in dims if isinstance(v, int) and v in to_sum and not uses[v])
-        if dropped:
-            steps.append(Step(dims, tensor, dropped))
-            tensor = reduce(tensor, [dims.index(v) for v in dropped])
-            dims = tuple(dim for dim in dims if dim not in dropped)
-        result = Factor(dims, tensor, operands[0].plates, scale)
-        uses.update(result.variables)
-        live[len(component) + position] = result
-    return result
-
-
-def _path(component: list[Factor], to_sum: frozenset[int]) -> tuple[tuple[int, ...], ...]:
-    """Return the contraction path; dims are numbered by appearance, so that graphs of one form share it."""
-    sizes: dict[Dim, int] = {}
-    for factor in component:
-        sizes.update(zip(factor.dims, factor.tensor.shape, strict=True))
-    number = {dim: position for position, dim in enumerate(sizes)}
-    inputs = tuple(tuple(number[dim] for dim in factor.dims) for factor in component)
-    return contraction_path(inputs, frozenset(number[v] for v in to_sum), tuple(sizes.values()))
-
-
-@functools.lru_cache(maxsize=1024)
-def contraction_path(
-    inputs: tuple[tuple[int, ...], ...], summed: frozenset[int], sizes: tuple[int, ...]
-) -> tuple[tuple[int, ...], ...]:
-    """Return which factors to combine in which order; results get the numbers after those of the inputs.
-
-    :param inputs: dims of each factor, as numbers.
-    :param summed: those to sum out.
-    :param sizes: sizes of the dims, by number.
-    """
-    if len(inputs) == 1:
-        return ((0,),)
-    from opt_einsum.paths import ssa_greedy_optimize
-
-    output = frozenset(dim for dims in inputs for dim in dims) - summed
-    path = ssa_greedy_optimize([frozenset(dims) for dims in inputs], output, dict(enumerate(sizes)))
-    return tuple(tuple(each) for each in path)
-
-
-def _rescaled(factor: Factor, scale: Any) -> Factor:
-    if factor.scale is scale or (_is_number(factor.scale, scale) and factor.scale == scale):
-        return factor
-    return factor._replace(tensor=factor.tensor * (factor.scale / scale), scale=scale)
-
-
-def _common_scale(local: list[Variable]) -> Any:
-    first = local[0]
-    for each in local[1:]:
-        same = each.scale is first.scale or (
-            _is_number(each.scale, first.scale) and each.scale == first.scale
-        )
-        if not same:
-            raise ValueError(
-                message(
-                    f"enumerated sites '{first.name}' and '{each.name}' depend on each other but have "
-                    "different scales",
-                    site=each.name,
-                    expected=f"one scale for both, as for '{first.name}': {first.scale}",
-                    actual=f"{each.scale}",
-                    fix="put both under the same poutine.scale and the same subsampled plates",
-                )
-            )
-    return first.scale
-
-
-def _is_number(*scales: Any) -> bool:
-    return all(isinstance(scale, (int, float)) for scale in scales)
-
-
 def _is_one(scale: Any) -> bool:
-    return _is_number(scale) and scale == 1
+    return isinstance(scale, (int, float)) and scale == 1
 
 
-def _product(factor: Factor, plates: Plates, parent: Plates, kept: Mapping[int, Plates]) -> Factor:
+def _product(factor: Factor | Rows, plates: Plates, parent: Plates) -> Factor | Rows:
     """Multiply a factor over plates."""
-    inner = [v for v in factor.variables if v in kept and kept[v] & plates]
+    if isinstance(factor, Rows):
+        axes = [1 + factor.plate_names.index(plate) for plate in plates]
+        names = tuple(name for name in factor.plate_names if name not in plates)
+        return factor._replace(tensor=factor.tensor.sum(axes), plate_names=names)
+    axes = [factor.dims.index(plate) for plate in plates]
+    dims = tuple(dim for dim in factor.dims if dim not in plates)
+    return Factor(dims, factor.tensor.sum(axes), parent, factor.scale)
+
+
+def _refuse_kept(factor: Factor | Rows, plates: Plates, kept: Mapping[int, Plates]) -> None:
+    inner = [v for v in _variables(factor) if v in kept and kept[v] & plates]
     if inner:
         raise ValueError(
             message(
@@ -225,9 +183,6 @@ def _product(factor: Factor, plates: Plates, parent: Plates, kept: Mapping[int, 
                 fix="enumerate both in the guide, or sample the guide's site",
             )
         )
-    axes = [factor.dims.index(plate) for plate in plates]
-    dims = tuple(dim for dim in factor.dims if dim not in plates)
-    return Factor(dims, factor.tensor.sum(axes), parent, factor.scale)
 
 
 def _refuse_plates(leaf: Plates, outer: list[Variable]) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ember.distributions.scaling import is_identically_zero
-from ember.poutine.contraction import Step, sum_out
+from ember.poutine.contraction import sum_out
 from ember.poutine.elimination import eliminate
 from ember.poutine.factors import (
     Factor,
@@ -67,7 +67,7 @@ def model_factors(trace: Trace, summed: Container[int]) -> list[Factor]:
 
 def eliminated(
     model_trace: Trace, guide_variables: dict[int, Variable], probes: list[Factor] | None = None
-) -> tuple[list[Factor], list[Step]]:
+) -> tuple[list[Factor], list[Any]]:
     """Sum the model's own enumerated sites out of its density; returns what is left and the steps."""
     own = {v: each for v, each in variables_of(model_trace).items() if v not in guide_variables}
     kept = {v: each.plates for v, each in guide_variables.items()}

@@ -7,12 +7,15 @@ from typing import Any
 
 from torch import Tensor
 
+from ember.engine.origins import in_site
 from ember.model.inspection import SiteTable
 from ember.model.layout import Block
 from ember.model.scoring import ScoreMessenger, counts, weigh
 from ember.poutine.elimination import eliminate, total
 from ember.poutine.enum_messenger import EnumMessenger
-from ember.poutine.factors import Factor, Variable, factor_of, variable_of
+from ember.poutine.factors import variable_of
+from ember.poutine.like_sites import factors_of
+from ember.poutine.provenance import Provenance
 from ember.poutine.runtime import Message
 from ember.poutine.weight_messengers import InferConfigMessenger
 
@@ -55,31 +58,59 @@ class EnumeratedScoreMessenger(ScoreMessenger):
         self, blocks: dict[str, Block], unconstrained: dict[str, Tensor], fixed: dict[str, Tensor]
     ) -> None:
         super().__init__(blocks, unconstrained, fixed)
-        self.factors: list[Factor] = []
-        self.variables: dict[int, Variable] = {}
+        self.dependent: list[Message] = []
+        self.provenance = Provenance()
+        self._sum: Any = 0.0
+
+    def __enter__(self) -> Any:
+        self.provenance.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *exception: Any) -> Any:
+        result = super().__exit__(*exception)
+        self.provenance.__exit__(*exception)
+        return result
 
     def _postprocess_message(self, msg: Message) -> None:
         if msg["type"] != "sample":
             super()._postprocess_message(msg)
-            return
-        variable = variable_of(msg) if "_dim_to_id" in msg["infer"] else None
-        if variable is None and not counts(msg):
-            return
-        log_prob = msg["fn"].log_prob(msg["value"], *msg["args"], **msg["kwargs"])
-        if variable is not None:
-            self.variables[variable.id] = variable
-        if variable is None and not _has_enumerated_dims(msg, log_prob):
-            self.terms.append(weigh(msg, log_prob, str(msg["name"]) in self.blocks))
-        else:
-            self.factors.append(factor_of(msg, log_prob, masked=variable is None))
+        elif msg["infer"].get("_enumerate_dim") is not None or (counts(msg) and _depends_on_enumerated(msg)):
+            self.dependent.append(msg)
+        elif counts(msg):
+            self.terms.append(weigh(msg, _score(msg), str(msg["name"]) in self.blocks))
+
+    def finish(self) -> None:
+        """Sum the enumerated sites out."""
+        super().finish()
+        found = (variable_of(msg) for msg in self.dependent)
+        variables = {variable.id: variable for variable in found if variable is not None}
+        factors = factors_of(self.dependent, variables, _score, self.provenance)
+        left, _ = eliminate(factors, variables)
+        self._sum = total(left)
 
     def total(self) -> Tensor:
         """Return the log density with the enumerated sites summed out, a scalar."""
-        left, _ = eliminate(self.factors, self.variables)
-        result: Tensor = super().total() + total(left)
+        result: Tensor = super().total() + self._sum
         return result
 
 
-def _has_enumerated_dims(msg: Message, log_prob: Tensor) -> bool:
+def _score(msg: Message) -> Tensor:
+    fn = msg["fn"]
+    result: Tensor = in_site(
+        str(msg["name"]), lambda: fn.log_prob(msg["value"], *msg["args"], **msg["kwargs"])
+    )
+    return result
+
+
+def _depends_on_enumerated(msg: Message) -> bool:
+    """Say whether a site's log probability varies along an enumerated dim."""
     dims = msg["infer"].get("_dim_to_id", ())
-    return any(-dim <= log_prob.ndim and log_prob.shape[dim] > 1 for dim in dims)
+    if not dims:
+        return False
+    fn, value = msg["fn"], msg["value"]
+    event_dim = len(getattr(fn, "event_shape", ()))
+    shapes = [tuple(getattr(fn, "batch_shape", ())), tuple(value.shape[: value.ndim - event_dim])]
+    mask = msg["mask"]
+    if isinstance(mask, Tensor):
+        shapes.append(tuple(mask.shape))
+    return any(-dim <= len(shape) and shape[dim] > 1 for dim in dims for shape in shapes)

@@ -116,9 +116,10 @@ def _inspect_once(
             recorded.compute_log_prob()
     table = SiteTable()
     table.trace = recorded
+    places = recorded.locations
     for name, node in recorded.nodes.items():
         if node["type"] in ("sample", "param"):
-            table[name] = _describe(name, node, recorded.locations.get(name))
+            table[name] = _describe(name, node, places.get(name))
     return table
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ember.poutine.factors import Variable
 from ember.poutine.rows import Rows, gathered, joined, scale_key, take_rows
 
-_FEWEST = 8  # like variables; fewer are summed out one by one
+_FEWEST = 3  # like variables; fewer are summed out one by one
 _LARGEST = 2**24  # elements of one table
 
 Reduce = Callable[[Tensor, list[int]], Tensor]
@@ -143,7 +143,7 @@ def plan(
     """
     left = dict(graph)
     kinds = dict(kind_of)
-    rounds = []
+    rounds: list[Round] = []
     while True:
         found = _next_round(left, kinds, repeats)
         if found is None:

@@ -40,7 +40,7 @@ class Rows(NamedTuple):
 
     def row(self, position: int) -> Factor:
         """Return one factor."""
-        dims = (*self.plate_names, *self.variables[position])
+        dims: tuple[Any, ...] = (*self.plate_names, *self.variables[position])
         return Factor(dims, self.tensor[position], self.plates, self.scale)
 
     def take(self, positions: Sequence[int]) -> Rows:

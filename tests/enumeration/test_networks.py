@@ -30,7 +30,7 @@ def double_precision():
 @pytest.fixture
 def stacked(monkeypatch):
     """Sum pairs of like variables out together already, as is done for many of them."""
-    monkeypatch.setattr(elimination, "_MANY", 2)
+    monkeypatch.setattr(elimination, "MANY", 2)
     monkeypatch.setattr(like_variables, "_FEWEST", 2)
     like_variables.plan.cache_clear()
     yield

@@ -10,7 +10,7 @@ import torch
 
 from ember import poutine
 from ember.errors import message
-from ember.infer.enumerated_bound import model_factors, variables_of
+from ember.infer.enumerated_bound import group_like_sites, model_factors, variables_of
 from ember.poutine.backward_draws import draw_backward, values_of
 from ember.poutine.contraction import log_max
 from ember.poutine.elimination import eliminate
@@ -122,7 +122,7 @@ def draw_discrete(recorded: Trace, temperature: int) -> Trace:
     scored = recorded.copy()
     for name in following:
         scored.remove_node(name)
-    scored.compute_log_prob()
+    group_like_sites(scored, None)
     _, steps = eliminate(
         model_factors(scored, variables), variables, reduce=log_sum_exp if temperature else log_max
     )

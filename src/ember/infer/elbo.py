@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 import torch
@@ -155,23 +155,26 @@ class ELBO(ABC):
         return model_trace, guide_trace
 
 
-def check_and_score(model_trace: Trace, guide_trace: Trace, nesting: float, validate: bool) -> None:
+def check_and_score(
+    model_trace: Trace, guide_trace: Trace, nesting: float, validate: bool, later: Container[str] = ()
+) -> None:
     """Compute the log probabilities of a model's trace and its guide's, minibatches left out.
 
     :param nesting: number of batch dims that plates may take.
     :param validate: check that the traces match, factors and shapes.
+    :param later: sites of the model that are like others, and are scored together with those.
     """
     if validate:
         check_model_guide_match(model_trace, guide_trace, nesting)
         check_factors(guide_trace)
     remove_subsample_sites(guide_trace)
     remove_subsample_sites(model_trace)
-    model_trace.compute_log_prob()
+    model_trace.compute_log_prob(lambda name, _: name not in later)
     guide_trace.compute_score_parts()
     if validate:
         for trace in (model_trace, guide_trace):
             for site in trace.nodes.values():
-                if site["type"] == "sample":
+                if site["type"] == "sample" and "log_prob" in site:
                     check_site_shape(site, nesting)
 
 
@@ -234,6 +237,8 @@ def warn_not_finite(loss: float, traces: tuple[Trace, ...]) -> None:
     """Warn about a bound that is NaN or infinite, naming the first site to blame."""
     kind = "NaN" if math.isnan(loss) else f"{loss}"
     for trace in traces:
+        with torch.no_grad():
+            trace.compute_log_prob()  # of sites that were scored together
         for name, site in trace.nodes.items():
             if site["type"] != "sample":
                 continue

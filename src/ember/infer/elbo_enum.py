@@ -6,6 +6,7 @@ import math
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,15 +14,23 @@ from torch import Tensor
 
 from ember import poutine, settings
 from ember.distributions import Bernoulli, Categorical
+from ember.engine.control import active_recorder
 from ember.errors import message
 from ember.infer.discrete import draw_discrete
 from ember.infer.elbo import ELBO, check_and_score, find_max_plate_nesting
 from ember.infer.enum import iter_sequential_traces
-from ember.infer.enumerated_bound import eliminated, enumerated_bound, variables_of
+from ember.infer.enumerated_bound import (
+    eliminated,
+    enumerated_bound,
+    group_like_sites,
+    log_prob_of,
+    variables_of,
+)
 from ember.poutine.elimination import total
 from ember.poutine.enum_messenger import EnumMessenger
 from ember.poutine.factors import Factor
 from ember.poutine.plate_messenger import PlateMessenger
+from ember.poutine.provenance import Provenance
 from ember.poutine.trace_struct import Trace
 
 
@@ -121,12 +130,17 @@ class TraceEnum_ELBO(ELBO):
         ]
         replayed = poutine.replay(model, trace=guide_trace)
         enumerated = EnumMessenger(-1 - nesting, reserved=used)(replayed)
-        model_trace = poutine.trace(enumerated).get_trace(*args, **kwargs)
+        # Eagerly it would cost more than it saves.
+        provenance = Provenance() if active_recorder.get() is not None else None
+        with provenance or nullcontext():
+            model_trace = poutine.trace(enumerated).get_trace(*args, **kwargs)
+        group_like_sites(model_trace, provenance)
         validate = settings.read("validate_infer")
         _refuse_sequential(model_trace, guide_trace)
         if validate and self.strict_enumeration_warning:
             _warn_if_none(model_trace, guide_trace)
-        check_and_score(model_trace, guide_trace, nesting, validate)
+        later = model_trace.like_sites.others if model_trace.like_sites is not None else ()
+        check_and_score(model_trace, guide_trace, nesting, validate, later)
         return model_trace, guide_trace
 
 
@@ -188,8 +202,8 @@ def _probes(model_trace: Trace) -> dict[str, Factor]:
         size = site["value"].shape[dim - len(site["fn"].event_shape)]
         zeros = torch.zeros(
             [int(frame.size) for frame in frames] + [size],
-            dtype=site["unscaled_log_prob"].dtype,
-            device=site["unscaled_log_prob"].device,
+            dtype=log_prob_of(site).dtype,
+            device=site["value"].device,
             requires_grad=True,
         )
         variable = site["infer"]["_dim_to_id"][dim]

@@ -9,19 +9,23 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ember import settings
 from ember.distributions.scaling import is_identically_zero
 from ember.poutine.contraction import sum_out
-from ember.poutine.elimination import eliminate
+from ember.poutine.elimination import MANY, eliminate
 from ember.poutine.factors import (
     Factor,
     Variable,
     align,
-    factor_of,
     joined_dims,
     log_sum_exp,
     pack,
     variable_of,
 )
+from ember.poutine.like_sites import LikeSites
+from ember.poutine.provenance import Provenance
+from ember.poutine.rows import Rows
+from ember.poutine.site_density import score_site
 from ember.poutine.trace_struct import Trace
 
 
@@ -49,20 +53,32 @@ def variables_of(trace: Trace) -> dict[int, Variable]:
     return {variable.id: variable for variable in found if variable is not None}
 
 
-def model_factors(trace: Trace, summed: Container[int]) -> list[Factor]:
-    """Return a factor for each site that counts; the trace has its log probabilities.
+def group_like_sites(trace: Trace, provenance: Provenance | None) -> None:
+    """Set ``trace.like_sites`` if many sites are enumerated, so that like ones are scored together.
+
+    :param provenance: what is known about how the trace's tensors were computed.
+    """
+    if sum("_enumerate_dim" in site["infer"] for site in sample_sites(trace)) >= MANY:
+        trace.like_sites = LikeSites(sample_sites(trace), provenance)
+
+
+def model_factors(trace: Trace, summed: Container[int]) -> list[Factor | Rows]:
+    """Return the factors of the sites that count.
 
     :param summed: ids of the variables that are summed out.
     """
-    factors = []
-    for site in sample_sites(trace):
-        variable = variable_of(site)
-        is_summed = variable is not None and variable.id in summed
-        try:
-            factors.append(factor_of(site, site["unscaled_log_prob"], masked=not is_summed))
-        except ValueError as error:
-            raise ValueError(f"{error}\n{trace.format_shapes()}") from error
-    return factors
+    like_sites = trace.like_sites or LikeSites(sample_sites(trace), grouped=False)
+    try:
+        return like_sites.factors(summed, log_prob_of)
+    except ValueError as error:
+        raise ValueError(f"{error}\n{trace.format_shapes()}") from error
+
+
+def log_prob_of(site: Any) -> Any:
+    """Return a site's log probability, neither scaled nor masked."""
+    if "unscaled_log_prob" not in site:
+        score_site(str(site["name"]), site, settings.read("validate_poutine"))
+    return site["unscaled_log_prob"]
 
 
 def eliminated(

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ember.engine.control import active_recorder
 from ember.engine.origins import in_site
 from ember.model.inspection import SiteTable
 from ember.model.layout import Block
@@ -14,7 +15,7 @@ from ember.model.scoring import ScoreMessenger, counts, weigh
 from ember.poutine.elimination import eliminate, total
 from ember.poutine.enum_messenger import EnumMessenger
 from ember.poutine.factors import variable_of
-from ember.poutine.like_sites import factors_of
+from ember.poutine.like_sites import LikeSites
 from ember.poutine.provenance import Provenance
 from ember.poutine.runtime import Message
 from ember.poutine.weight_messengers import InferConfigMessenger
@@ -59,16 +60,19 @@ class EnumeratedScoreMessenger(ScoreMessenger):
     ) -> None:
         super().__init__(blocks, unconstrained, fixed)
         self.dependent: list[Message] = []
-        self.provenance = Provenance()
+        # Under a capture only, where it makes small programs; eagerly it costs more than it saves.
+        self.provenance = Provenance() if active_recorder.get() is not None else None
         self._sum: Any = 0.0
 
     def __enter__(self) -> Any:
-        self.provenance.__enter__()
+        if self.provenance is not None:
+            self.provenance.__enter__()
         return super().__enter__()
 
     def __exit__(self, *exception: Any) -> Any:
         result = super().__exit__(*exception)
-        self.provenance.__exit__(*exception)
+        if self.provenance is not None:
+            self.provenance.__exit__(*exception)
         return result
 
     def _postprocess_message(self, msg: Message) -> None:
@@ -84,7 +88,7 @@ class EnumeratedScoreMessenger(ScoreMessenger):
         super().finish()
         found = (variable_of(msg) for msg in self.dependent)
         variables = {variable.id: variable for variable in found if variable is not None}
-        factors = factors_of(self.dependent, variables, _score, self.provenance)
+        factors = LikeSites(self.dependent, self.provenance).factors(variables, _score)
         left, _ = eliminate(factors, variables)
         self._sum = total(left)
 

@@ -11,7 +11,7 @@ from ember.poutine.factors import Factor, Plates, Variable, log_sum_exp
 from ember.poutine.like_variables import Reduce, StackedStep, sum_alike
 from ember.poutine.rows import Rows, gathered, separated
 
-_MANY = 16  # variables in the same plates, from which on it pays to look for like ones
+MANY = 16  # variables, from which on it pays to look for like ones
 
 
 def eliminate(
@@ -42,7 +42,7 @@ def eliminate(
     while pool.waiting:
         leaf, waiting = pool.take_innermost()
         local = {v for each in waiting for v in _variables(each) if _is_local(v, variables, leaf)}
-        if len(local) >= _MANY:
+        if len(local) >= MANY:
             waiting = list(sum_alike(waiting, local, variables, reduce, steps))
         single: list[Factor] = []
         for each in waiting:

@@ -27,29 +27,48 @@ class _Form(NamedTuple):
     leaves: tuple[Tensor, ...]
 
 
-def factors_of(
-    sites: Iterable[Any], summed: Container[int], score: Score, provenance: Provenance | None = None
-) -> list[Factor | Rows]:
-    """Return the factors of sites: those of like sites together, in the order of the first ones.
+class LikeSites:
+    """The sites of one execution by what they have in common.
 
     :param sites: records of sample sites.
-    :param summed: ids of the variables that are summed out, whose masks do not count.
-    :param score: a site's record → its log probability, neither scaled nor masked.
     :param provenance: what is known about how their tensors were computed.
+    :param grouped: False to take each by itself.
     """
-    groups: dict[Any, list[tuple[Any, _Form]]] = {}
-    for number, site in enumerate(sites):
-        form = _form_of(site)
-        key = ("alone", number) if form is None else form.key
-        groups.setdefault(key, []).append((site, form or _Form(key, ())))
-    found: list[Factor | Rows] = []
-    for group in groups.values():
-        rows = _together(group, summed, provenance) if len(group) >= _FEWEST else None
-        if rows is None:
-            found.extend(factor_of(site, score(site), _is_masked(site, summed)) for site, _ in group)
-        else:
-            found.append(rows)
-    return found
+
+    def __init__(
+        self, sites: Iterable[Any], provenance: Provenance | None = None, grouped: bool = True
+    ) -> None:
+        self._provenance = provenance
+        groups: dict[Any, list[tuple[Any, _Form]]] = {}
+        for number, site in enumerate(sites):
+            form = _form_of(site) if grouped else None
+            key = ("alone", number) if form is None else form.key
+            groups.setdefault(key, []).append((site, form or _Form(key, ())))
+        self._groups = list(groups.values())
+
+    @property
+    def others(self) -> set[str]:
+        """Names of the sites that are scored together with others, all but the first of each form."""
+        return {str(site["name"]) for group in self._groups if _is_large(group) for site, _ in group[1:]}
+
+    def factors(self, summed: Container[int], score: Score) -> list[Factor | Rows]:
+        """Return the factors of all sites.
+
+        :param summed: ids of the variables that are summed out, whose masks do not count.
+        :param score: a site's record → its log probability, neither scaled nor masked.
+        """
+        found: list[Factor | Rows] = []
+        for group in self._groups:
+            rows = _together(group, summed, self._provenance) if _is_large(group) else None
+            if rows is None:
+                found.extend(factor_of(site, score(site), _is_masked(site, summed)) for site, _ in group)
+            else:
+                found.append(rows)
+        return found
+
+
+def _is_large(group: Sequence[Any]) -> bool:
+    return len(group) >= _FEWEST
 
 
 def _is_masked(site: Any, summed: Container[int]) -> bool:
@@ -151,7 +170,9 @@ def _replaced(item: Any, new: dict[int, Tensor]) -> Any:
         return new[id(item)]
     if isinstance(item, Distribution):
         copy = object.__new__(type(item))
-        copy.__dict__.update(_replaced(item.__dict__, new))
+        # What was computed and kept since the form was taken is computed anew.
+        known = {k: v for k, v in item.__dict__.items() if not isinstance(v, Tensor) or id(v) in new}
+        copy.__dict__.update(_replaced(known, new))
         copy.__dict__["_validate_args"] = False
         return copy
     if isinstance(item, dict):

@@ -1,8 +1,8 @@
 """Remember how tensors were computed, so that like computations can be done again all at once.
 
-A loop computes ``f(x[0]), f(x[1]), …`` one by one. Where the results are needed together, they are the rows of
-one batched ``f`` of stacked arguments: a program of constant size, with a gradient of constant size. What is the
-same in all of them is computed once.
+A loop computes ``f(x[0]), f(x[1]), …`` one by one. Where the results are needed together, they are the rows
+of one batched ``f`` of stacked arguments: a program of constant size, with a gradient of constant size. What
+is the same in all of them is computed once.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from ember.poutine.rows import take_rows
 
 # Functions that draw, or whose results hold no numbers yet; no call of theirs equals another.
 _OPAQUE = (
-    "rand", "dropout", "bernoulli", "multinomial", "normal", "poisson", "sample", "_gamma", "dirichlet", "empty",
+    "rand", "dropout", "bernoulli", "multinomial", "normal", "poisson", "sample", "_gamma", "dirichlet",
+    "empty",
 )  # fmt: skip
 # Functions in which numbers that differ from call to call may as well be a tensor.
 _OF_NUMBERS = {
     "lt", "le", "gt", "ge", "eq", "ne", "add", "radd", "sub", "rsub", "mul", "rmul", "div", "truediv",
 }  # fmt: skip
 _PLAIN = (
-    bool, int, float, str, type(None), type(...), torch.dtype, torch.device, torch.layout, torch.memory_format,
+    bool, int, float, str, type(None), type(...), torch.dtype, torch.device, torch.layout,
+    torch.memory_format,
 )  # fmt: skip
 
 
@@ -68,8 +70,8 @@ class _Call(NamedTuple):
 class Provenance(TorchFunctionMode):
     """Number the tensors that pass through torch functions; equal calls get equal numbers.
 
-    What the program computes does not change. Tensors written to in place, and results of functions that draw,
-    count as coming from outside.
+    What the program computes does not change. Tensors written to in place, and results of functions that
+    draw, count as coming from outside.
     """
 
     def __init__(self) -> None:
@@ -112,7 +114,7 @@ class Provenance(TorchFunctionMode):
                 self._calls[number] = _Call(func, described, output, tuple(tensors), versions)
 
     def _described(self, item: Any, tensors: list[Tensor]) -> Any:
-        """Return arguments as something hashable, or None if they hold other objects; collects the tensors."""
+        """Return arguments as something hashable, or None if they hold other objects; collects tensors."""
         if isinstance(item, Tensor):
             tensors.append(item)
             return _Operand(self.number(item))
@@ -136,7 +138,7 @@ class Provenance(TorchFunctionMode):
     # -- stacking ------------------------------------------------------------------------------------------
 
     def stack(self, tensors: Sequence[Tensor]) -> tuple[Tensor, bool]:
-        """Return tensors of one shape stacked along a new first dim; or one and False, if all are the same."""
+        """Return tensors of one shape stacked along a new first dim; one and False, if all are the same."""
         numbers = tuple(map(self.number, tensors))
         known = self._stacks.get(numbers)
         if known is None:
@@ -163,9 +165,7 @@ class Provenance(TorchFunctionMode):
         calls = [self._calls[number] for number in numbers if number in self._calls]
         if len(calls) < len(numbers) or len({(call.func, call.output) for call in calls}) > 1:
             return None
-        if any(
-            each._version != version for call in calls for each, version in zip(call.tensors, call.versions)
-        ):
+        if any(tuple(each._version for each in call.tensors) != call.versions for call in calls):
             return None
         if len({len(call.tensors) for call in calls}) > 1:
             return None
@@ -255,7 +255,7 @@ def _filled(described: Any, tensors: Iterator[Tensor]) -> Any:
 def _different(
     described: Sequence[Any], path: tuple[int, ...] = ()
 ) -> list[tuple[tuple[int, ...], list[Any]]]:
-    """Return the places at which arguments hold different numbers, with these; one place too many for others."""
+    """Return where arguments hold different numbers, and these; a place twice where they differ otherwise."""
     first = described[0]
     if len({type(each) for each in described}) > 1:
         return [(path, []), (path, [])]

@@ -38,6 +38,7 @@ class Trace:
         self._places: dict[str, tuple[str, int, str]] = {}  # file, line and function of sites, if known
         self._successors: dict[str, dict[str, None]] = {}
         self._predecessors: dict[str, dict[str, None]] = {}
+        self.like_sites: Any = None  # a `LikeSites`, where inference scores like sites together
 
     def __contains__(self, name: object) -> bool:
         return name in self.nodes
@@ -142,7 +143,7 @@ class Trace:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the autograd graph behind: values are detached, so that a trace pickles and deep-copies."""
-        state = self.__dict__.copy()
+        state = {**self.__dict__, "like_sites": None}
         state["nodes"] = {
             name: {
                 key: each.detach() if isinstance(each, torch.Tensor) else each for key, each in site.items()

@@ -6,7 +6,11 @@ import torch
 import ember
 from ember import distributions as dist
 from ember import poutine
+from ember.engine.capture import capture
+from ember.engine.interpret import interpret
+from ember.engine.simplify import simplify
 from ember.infer import TraceEnum_ELBO, config_enumerate, infer_discrete
+from ember.model.density import Density
 from ember.ops.indexing import Vindex
 
 
@@ -205,3 +209,52 @@ def test_many_iterations_of_a_sequential_plate_around_a_global_site():
     expected = (torch.tensor([0.3, 0.7]).log() + 40 * torch.stack(each)).logsumexp(0)
     loss = TraceEnum_ELBO().loss(config_enumerate(model), empty_guide)
     assert loss == pytest.approx(-expected.item())
+
+
+def posterior_chain(data):
+    with ember.plate("states", 3):
+        transition = ember.sample("transition", dist.Dirichlet(torch.ones(3)))
+        loc = ember.sample("loc", dist.Normal(torch.tensor([-1.0, 0.0, 1.0]), 1.0))
+    x = 0
+    for t in ember.markov(range(len(data))):
+        x = ember.sample(f"x{t}", dist.Categorical(transition[x]))
+        ember.sample(f"y{t}", dist.Normal(loc[x], 1.0), obs=data[t])
+
+
+def neural_chain(data):
+    """Emissions and transitions by a network of the state and of the last observation."""
+    weight = ember.sample("weight", dist.Normal(torch.zeros(4, 3), 1.0).to_event(2))
+    eye, x, before = torch.eye(2), torch.tensor(0), torch.tensor(0.0)
+    for t in ember.markov(range(len(data))):
+        state = eye[x]
+        features = torch.cat([state, before.expand_as(state)], -1)
+        out = torch.tanh(features @ weight)
+        x = ember.sample(f"x{t}", dist.Bernoulli(logits=out[..., 2])).long()
+        ember.sample(f"y{t}", dist.Normal(out[..., 0], out[..., 1].exp()), obs=data[t])
+        before = data[t]
+
+
+def masked_chains(data):
+    transition = ember.sample("transition", dist.Dirichlet(torch.ones(2, 2)).to_event(1))
+    lengths = torch.tensor([len(data) // 2, len(data)])
+    with ember.plate("sequences", 2, dim=-1):
+        x = torch.tensor(0)
+        for t in ember.markov(range(len(data))):
+            with poutine.mask(mask=t < lengths):
+                x = ember.sample(f"x{t}", dist.Categorical(Vindex(transition)[x]))
+                ember.sample(f"y{t}", dist.Normal(x.double(), 1.0), obs=data[t])
+
+
+@pytest.mark.parametrize("model", [posterior_chain, neural_chain, masked_chains], ids=lambda f: f.__name__)
+def test_captured_density_of_a_long_chain_is_small(model):
+    sizes = []
+    for steps in (40, 160):
+        data = torch.randn(steps, generator=torch.Generator().manual_seed(1))
+        density = Density(model, (data,), seed=0)
+        z = torch.randn(density.size, generator=torch.Generator().manual_seed(2))
+        program = simplify(
+            capture(lambda z, *inputs: density.value_and_gradient(z, inputs), z, *density.inputs)  # noqa: B023
+        )
+        sizes.append(len(program.nodes))
+        torch.testing.assert_close(tuple(interpret(program, z, *density.inputs)), density(z))
+    assert sizes[1] < 1.5 * sizes[0] < 1500

@@ -12,15 +12,24 @@ from ember import optim, poutine
 from ember.infer import SVI, Trace_ELBO
 from ember.infer.autoguide import (
     AutoCallable,
+    AutoContinuous,
     AutoDelta,
     AutoDiagonalNormal,
     AutoGaussian,
     AutoGuideList,
+    AutoIAFNormal,
     AutoLaplaceApproximation,
     AutoLowRankMultivariateNormal,
     AutoMultivariateNormal,
     AutoNormal,
+    AutoNormalMessenger,
     AutoStructured,
+    init_to_feasible,
+    init_to_generated,
+    init_to_mean,
+    init_to_median,
+    init_to_sample,
+    init_to_uniform,
     init_to_value,
 )
 
@@ -150,6 +159,53 @@ def test_names_shapes_and_supports(guide_class):
     assert {name: value.shape for name, value in median.items()} == {
         name: v.shape for name, v in draw.items()
     }
+
+
+@pytest.mark.parametrize("guide_class", [each for each in NORMALS if issubclass(each, AutoContinuous)])
+def test_transform_from_a_standard_normal(guide_class):
+    guide = guide_class(mixed_model)
+    guide()
+    base, transform = guide.get_base_dist(), guide.get_transform()
+    x = base.sample()
+    y = transform(x)
+    actual = base.log_prob(x) - transform.log_abs_det_jacobian(x, y)
+    torch.testing.assert_close(actual, guide.get_posterior().log_prob(y), rtol=1e-4, atol=1e-4)
+    with pytest.raises(TypeError, match="no transformed normal"):
+        AutoLaplaceApproximation(mixed_model).get_transform()
+
+
+@pytest.mark.parametrize("guide_class", [*ALL, AutoNormalMessenger, AutoIAFNormal])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        init_to_feasible,
+        init_to_mean,
+        init_to_median,
+        init_to_sample,
+        init_to_uniform(radius=0.1),
+        init_to_generated(generate=lambda: init_to_value(values={"y": torch.tensor(2.0)})),
+    ],
+)
+def test_strategies_of_starting_values(guide_class, strategy):
+    guide = guide_class(mixed_model, init_loc_fn=strategy)
+    assert all(torch.isfinite(value).all() for value in guide().values())
+    if guide_class is not AutoIAFNormal and "Generated" in repr(strategy):
+        torch.testing.assert_close(guide.median()["y"], torch.tensor(2.0))
+
+
+def test_a_frozen_guide_stays_as_it_is_while_the_model_learns():
+    def model():
+        scale = ember.param("scale", torch.tensor(1.0), constraint=dist.constraints.positive)
+        ember.sample("x", dist.Normal(0.0, scale))
+
+    guide = AutoNormal(model)
+    guide()
+    guide.requires_grad_(False)
+    before = {name: value.clone() for name, value in guide.state_dict().items()}
+    train(model, guide, steps=3)
+    assert ember.get_param_store()["scale"].item() != 1.0
+    for name, value in guide.state_dict().items():
+        assert torch.equal(value, before[name])
 
 
 @pytest.mark.parametrize("guide_class", NORMALS)

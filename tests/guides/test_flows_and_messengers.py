@@ -75,6 +75,10 @@ def test_mean_field_messenger_fits_the_best_independent_normals():
     assert loss == pytest.approx(-EVIDENCE + gap, abs=0.08)
     median = guide.median()
     torch.testing.assert_close(torch.stack([median["a"], median["b"]]), MEAN, atol=0.1, rtol=0)
+    low, high = guide.quantiles([0.15865525, 0.84134475])["a"]
+    assert ((high - low) / 2).item() == pytest.approx(17**-0.5, rel=0.1)
+    with pytest.raises(TypeError, match="has no quantiles"):
+        AutoRegressiveMessenger(correlated_model).quantiles([0.5])
     assert set(ember.get_param_store()) == {
         f"AutoNormalMessenger.{kind}.{name}" for kind in ("locs", "scales") for name in "ab"
     }

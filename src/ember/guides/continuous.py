@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ember.distributions import LowRankMultivariateNormal, MultivariateNormal, Normal, constraints
+from ember.distributions.transforms import AffineTransform, LowerCholeskyAffine
+from ember.errors import message
 from ember.guides.base import AutoGuide, in_plates
 from ember.guides.image import image, normal_quantiles, unflatten
 from ember.model.initialisation import InitStrategy, init_to_median
@@ -43,7 +45,9 @@ class AutoContinuous(AutoGuide):
             )
         self.__dict__["_shapes"] = [part.shape for part in parts]
         self.__dict__["latent_dim"] = sum(part.numel() for part in parts)
-        self._make_params(torch.cat([part.reshape(-1) for part in parts]))
+        loc = torch.cat([part.reshape(-1) for part in parts])
+        self.register_buffer("_prototype_loc", loc.clone(), persistent=False)
+        self._make_params(loc)
 
     def _make_params(self, loc: Tensor) -> None:
         """Make the guide's parameters, starting at the vector ``loc``."""
@@ -52,6 +56,17 @@ class AutoContinuous(AutoGuide):
     def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
         """Return the distribution of the latent vector, of event shape ``(latent_dim,)``."""
         raise TypeError(f"{type(self).__name__} does not say what its posterior is")
+
+    def get_base_dist(self) -> Any:
+        """Return the standard normal of event shape ``(latent_dim,)`` that :meth:`get_transform` carries."""
+        return Normal(torch.zeros_like(self._prototype_loc), 1.0).to_event(1)
+
+    def get_transform(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the transform from a standard normal vector to the latent one.
+
+        :raises TypeError: for guides that have none.
+        """
+        raise TypeError(f"{type(self).__name__} is no transformed normal distribution")
 
     def sample_latent(self, *args: Any, **kwargs: Any) -> Tensor:
         """Draw the latent vector."""
@@ -74,7 +89,12 @@ class AutoContinuous(AutoGuide):
 
     def _loc_scale(self) -> tuple[Tensor, Tensor]:
         """Return location and marginal scale of the latent vector, each of shape ``(latent_dim,)``."""
-        raise TypeError(f"{type(self).__name__} has no normal marginals")
+        raise TypeError(
+            message(
+                f"{type(self).__name__} has no medians and quantiles in closed form",
+                fix="take them over draws: Predictive(model, guide=guide, num_samples=1000)(...)",
+            )
+        )
 
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Return the median of each site."""
@@ -126,6 +146,11 @@ class ScaledNormal(AutoContinuous):
         self.loc = nn.Parameter(loc)
         self.scale = PyroParam(torch.full_like(loc, self._init_scale), self.scale_constraint)
 
+    def get_transform(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the affine transform from a standard normal vector to the latent one."""
+        posterior = self.get_posterior()
+        return LowerCholeskyAffine(posterior.loc, posterior.scale_tril)
+
 
 class AutoDiagonalNormal(ScaledNormal):
     """Normal guide with independent elements; parameters ``loc`` and ``scale``, each ``(latent_dim,)``."""
@@ -133,6 +158,10 @@ class AutoDiagonalNormal(ScaledNormal):
     def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
         """Return the distribution of the latent vector."""
         return Normal(self.loc, self.scale).to_event(1)
+
+    def get_transform(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the affine transform from a standard normal vector to the latent one."""
+        return AffineTransform(self.loc, self.scale, event_dim=1)
 
     def _loc_scale(self) -> tuple[Tensor, Tensor]:
         return self.loc, self.scale

@@ -6,11 +6,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.distributions.transforms import Transform
 
-from ember.distributions import Normal, TransformedDistribution
+from ember.distributions import TransformedDistribution
 from ember.distributions.transforms import affine_autoregressive, iterated
 from ember.errors import message
 from ember.guides.continuous import AutoContinuous
@@ -38,12 +37,6 @@ class AutoNormalizingFlow(AutoContinuous):
             self.transform = transform.to(loc.device)
         else:
             self.__dict__["transform"] = transform
-        self.__dict__["_prototype_loc"] = loc
-
-    def get_base_dist(self) -> Any:
-        """Return the standard normal that is transformed, of event shape ``(latent_dim,)``."""
-        zero = torch.zeros_like(self._prototype_loc)
-        return Normal(zero, torch.ones_like(zero)).to_event(1)
 
     def get_transform(self, *args: Any, **kwargs: Any) -> Transform:
         """Return the transform from the base's space to the latent vector.

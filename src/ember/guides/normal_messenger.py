@@ -13,6 +13,7 @@ from ember.distributions import Normal, TransformedDistribution, constraints
 from ember.distributions.constraints import biject_to
 from ember.distributions.transforms import AffineTransform
 from ember.guides.base import full_size, get_nested, set_nested
+from ember.guides.image import normal_quantiles
 from ember.guides.messenger import AutoMessenger, shared_over
 from ember.model.initialisation import InitStrategy, init_to_feasible, init_to_mean
 from ember.nn import PyroModule, PyroParam
@@ -65,6 +66,24 @@ class AutoNormalMessenger(AutoMessenger):
 
         with torch.no_grad():
             return self._run(middle, args, kwargs)
+
+    def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Return quantiles of each site, given the medians of the sites before.
+
+        :param quantiles: probabilities, a list or a vector; the other arguments are the model's.
+        :returns: tensors of shape ``(len(quantiles),) + site shape`` by site name.
+        """
+        found = {}
+
+        def middle(name: str, prior: Any) -> Tensor:
+            transform = biject_to(prior.support)
+            loc, scale = self._loc_scale(name, prior, transform)
+            found[name] = normal_quantiles(quantiles, loc, scale, transform)
+            return transform(loc)
+
+        with torch.no_grad():
+            self._run(middle, args, kwargs)
+        return found
 
     def _loc_scale(self, name: str, prior: Any, transform: Any) -> tuple[Tensor, Tensor]:
         """Return location and scale in unconstrained space, sliced for the minibatch."""
@@ -177,6 +196,10 @@ class AutoRegressiveMessenger(AutoNormalMessenger):
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Say that there is no closed form (always raises)."""
         raise TypeError("AutoRegressiveMessenger has no median; take it over draws of the guide")
+
+    def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Say that there is no closed form (always raises)."""
+        raise TypeError("AutoRegressiveMessenger has no quantiles; take them over draws of the guide")
 
     def _start(self, loc: Tensor, prior: Any, transform: Any) -> Tensor:
         return (1 - self._init_scale) * loc

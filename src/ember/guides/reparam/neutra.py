@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions.transforms import ComposeTransform
 
-from ember.distributions import Delta, MultivariateNormal, Normal
+from ember.distributions import Delta
 from ember.distributions.transforms import AffineTransform, LowerCholeskyAffine
 from ember.guides.continuous import AutoContinuous
 from ember.guides.reparam.refusal import kept
@@ -28,8 +28,7 @@ class NeuTraReparam(Reparam):
     The first latent site draws ``NAME_shared_latent`` from the standard normal base of the guide; all latent
     sites are computed from it.
 
-    :param guide: a trained guide with one latent vector: a normal one of full or diagonal covariance,
-        or a flow.
+    :param guide: a trained guide with one latent vector: a normal one, or a flow.
     :raises TypeError: for other guides.
     :raises ValueError: for a guide that has not been run.
     """
@@ -55,8 +54,7 @@ class NeuTraReparam(Reparam):
         name, prior = msg["name"], msg["fn"]
         extra: Any = 0.0
         if name == self._names[0]:
-            zero = torch.zeros(self.guide.latent_dim)
-            base = Normal(zero, zero + 1.0).to_event(1)
+            base = self.guide.get_base_dist()
             x = sample(f"{name}_shared_latent", base, infer={"is_observed": False})
             y = self.transform(x)
             self._free = {each: free for each, _, free in self.guide._unpack(y)}
@@ -87,17 +85,13 @@ class NeuTraReparam(Reparam):
 
 
 def _transform_of(guide: AutoContinuous) -> Any:
-    """Return the transform from the standard normal base to the guide's latent vector."""
-    posterior = guide.get_posterior()
-    while hasattr(posterior, "reinterpreted_batch_ndims"):
-        posterior = posterior.base_dist
-    if isinstance(posterior, Normal):
-        return AffineTransform(posterior.loc.detach(), posterior.scale.detach(), event_dim=1)
-    if isinstance(posterior, MultivariateNormal):
-        return LowerCholeskyAffine(posterior.loc.detach(), posterior.scale_tril.detach())
-    if hasattr(guide, "get_transform"):
-        transform = guide.get_transform()
-        if isinstance(transform, torch.nn.Module):
-            transform.requires_grad_(False)  # it is trained
+    """Return the trained transform from the standard normal base to the guide's latent vector."""
+    transform = guide.get_transform()
+    if isinstance(transform, torch.nn.Module):
+        transform.requires_grad_(False)
         return ComposeTransform([transform])
-    raise TypeError(f"NeuTraReparam cannot use a {type(guide).__name__}, which has no transform from a base")
+    if isinstance(transform, AffineTransform):
+        return AffineTransform(transform.loc.detach(), transform.scale.detach(), event_dim=1)  # type: ignore[union-attr]
+    if isinstance(transform, LowerCholeskyAffine):
+        return LowerCholeskyAffine(transform.loc.detach(), transform.scale_tril.detach())
+    return ComposeTransform([transform])

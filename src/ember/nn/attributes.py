@@ -47,6 +47,9 @@ class PyroParam:
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return self
+        own = _in_place_of(instance, self._name)
+        if own is not None:
+            return own
         if self._name not in instance._pyro_params:
             # Straight to the registration: a plain assignment would find this class attribute first.
             instance._pyro_add_param(
@@ -80,6 +83,21 @@ class PyroSample:
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return self
+        own = _in_place_of(instance, self._name)
+        if own is not None:
+            return own
         # None stands for the class's own prior: a decorated function cannot be pickled by its name.
         instance._pyro_samples.setdefault(self._name, None)
         return instance.__getattr__(self._name)
+
+
+def _in_place_of(instance: Any, name: str | None) -> Any:
+    """Return the parameter that a torch layer's constructor made under the name of a decorated method.
+
+    It is there until the first call, since constructors go on to initialise it; then it is dropped.
+    """
+    own = instance._parameters.get(name)
+    if own is not None and instance._pyro_context.depth:
+        del instance._parameters[name]
+        return None
+    return own

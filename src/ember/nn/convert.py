@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
+from ember.nn.containers import RegistersChildren
 from ember.nn.module import PyroModule, _reset_state, mixed_class
 from ember.params import get_param_store
 
 
-class PyroModuleList(nn.ModuleList, PyroModule):
+class PyroModuleList(RegistersChildren, nn.ModuleList, PyroModule):
     """A list of PyroModules, named by their places."""
 
 

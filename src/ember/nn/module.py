@@ -16,6 +16,7 @@ from ember.distributions import constraints
 from ember.distributions.constraints import transform_to
 from ember.errors import message
 from ember.nn.attributes import PyroParam, PyroSample
+from ember.nn.containers import CONTAINERS, RegistersChildren
 from ember.nn.context import ModuleContext
 from ember.nn.statements import constrain, local_param
 from ember.params import get_param_store
@@ -273,7 +274,10 @@ def mixed_class(module_class: Any) -> type:
     if module_class is nn.Module:
         return PyroModule
     name = f"Pyro{module_class.__name__}"
-    return type(name, (module_class, PyroModule), {"_pyro_base": module_class, "__module__": __name__})
+    bases: tuple[type, ...] = (module_class, PyroModule)
+    if issubclass(module_class, CONTAINERS):
+        bases = (RegistersChildren, *bases)
+    return type(name, bases, {"_pyro_base": module_class, "__module__": __name__})
 
 
 def _new_mixed(base: type) -> Any:

@@ -89,7 +89,6 @@ def _transform_of(guide: AutoContinuous) -> Any:
     transform = guide.get_transform()
     if isinstance(transform, torch.nn.Module):
         transform.requires_grad_(False)
-        return ComposeTransform([transform])
     if isinstance(transform, AffineTransform):
         return AffineTransform(transform.loc.detach(), transform.scale.detach(), event_dim=1)  # type: ignore[union-attr]
     if isinstance(transform, LowerCholeskyAffine):

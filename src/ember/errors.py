@@ -29,6 +29,17 @@ class DataError(ValueError):
     """A source of data gives nothing, ends early, or gives what a model cannot take."""
 
 
+class WorkerError(RuntimeError):
+    """Another process of a data-parallel run failed or died.
+
+    :param rank: its rank, or None if it could not be found out.
+    """
+
+    def __init__(self, text: str, rank: int | None = None) -> None:
+        super().__init__(text)
+        self.rank = rank
+
+
 class FileFormatError(ValueError):
     """A file is truncated, damaged, or not of the expected format."""
 

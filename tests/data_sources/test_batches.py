@@ -163,14 +163,15 @@ def fit(source, num_steps, **options):
         fit.svi = svi
 
 
-def test_runs_learn_from_files_and_resume_within_an_epoch(file, tmp_path):
+@pytest.mark.parametrize("first", [137, 11])  # within an epoch, and at the end of one
+def test_runs_learn_from_files_and_resume_within_an_epoch(first, file, tmp_path):
     def source():
         return ParquetBatches(file, ["x", "y"], 10)
 
     whole = fit(source(), 300)
     assert whole.params["slope"].item() == pytest.approx(4.0, abs=0.02)
     ember.clear_param_store()
-    fit(source(), 137, checkpoint=tmp_path / "run")
+    fit(source(), first, checkpoint=tmp_path / "run")
     ember.clear_param_store()
     resumed = fit(source(), 300, checkpoint=tmp_path / "run", resume=True)
     assert torch.equal(resumed.losses, whole.losses)

@@ -262,3 +262,8 @@ def test_a_step_does_not_import_the_compiler():
         "'optim_args': {'lr': 0.1}, 'gamma': 0.1})([p]); assert 'torch._dynamo' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_horovod_is_refused_with_the_way_out():
+    with pytest.raises(ImportError, match=r"Horovod is not used(.|\n)*data_parallel=True"):
+        optim.HorovodOptimizer(optim.Adam({"lr": 0.1}))

@@ -119,7 +119,9 @@ class TableBatches:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the place: the next batch, and what fixes its rows."""
-        return {"epoch": self._epoch, "batch": self._batch, "order": self._order()}
+        # After an epoch's last batch comes the first of the next one.
+        more, batch = divmod(self._batch, len(self))
+        return {"epoch": self._epoch + more, "batch": batch, "order": self._order()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Let the next iteration go on at a place.

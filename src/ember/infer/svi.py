@@ -12,6 +12,7 @@ from ember import poutine
 from ember.errors import message
 from ember.infer.elbo import ELBO
 from ember.infer.training import (
+    Alone,
     Batches,
     Constant,
     EagerSteps,
@@ -20,6 +21,7 @@ from ember.infer.training import (
     StepInfo,
     Steps,
     SVIResult,
+    Workers,
     train,
 )
 
@@ -108,6 +110,7 @@ class SVI:
         checkpoint: Any = None,
         checkpoint_every: int | None = None,
         resume: bool = False,
+        data_parallel: bool = False,
         **kwargs: Any,
     ) -> SVIResult:
         """Take ``num_steps`` gradient steps; the other arguments are the model's.
@@ -131,9 +134,14 @@ class SVI:
         :param checkpoint_every: number of steps between two checkpoints, by default a minute's worth.
         :param resume: if the file of ``checkpoint`` exists, go on from there until ``num_steps`` are done in
             all. On the same machine the result is that of a run without break, bit for bit.
+        :param data_parallel: take each step together with the other processes of ``torch.distributed``
+            (started by ``torchrun``, say), which run the same program: gradients are averaged over them,
+            parameters start from those of the first, each has random numbers and a part of ``batches`` of its
+            own. Ctrl-C in, or an error of, one process ends the run in all.
         :raises NotFiniteError: naming the site or parameter.
         :raises DataError: naming the batch, for sources that end early or change.
         :raises ValueError: for options that contradict each other, or a checkpoint of another program.
+        :raises WorkerError: with its rank, if another process failed or died.
         """
         options = Options(
             disable_progbar=disable_progbar,
@@ -145,8 +153,13 @@ class SVI:
             checkpoint_every=checkpoint_every,
             resume=resume,
         )
-        feed = Constant(args, kwargs) if batches is None else Batches(batches, args, kwargs)
-        self.result, error = train(self, self._steps(args, kwargs), num_steps, feed, options)
+        team = Workers() if data_parallel else Alone()
+        if batches is None:
+            feed: Constant | Batches = Constant(args, kwargs)
+        else:
+            feed = Batches(batches, args, kwargs, team.rank, team.world)
+        steps = EagerSteps(self, team) if data_parallel else self._steps(args, kwargs)
+        self.result, error = train(self, steps, num_steps, feed, options, team)
         if error is not None:
             raise error
         return self.result

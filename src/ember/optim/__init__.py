@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ember.errors import message
 from ember.optim import adagrad_rmsprop as _adagrad_rmsprop
 from ember.optim import clipped_adam as _clipped_adam
 from ember.optim import dct_adam as _dct_adam
@@ -35,6 +36,21 @@ def DCTAdam(optim_args: Options, clip_args: Options | None = None) -> PyroOptim:
     return PyroOptim(_dct_adam.DCTAdam, optim_args, clip_args)
 
 
+def HorovodOptimizer(pyro_optim: Any) -> PyroOptim:
+    """Refuse: gradients are averaged by torch.distributed, not by Horovod.
+
+    :raises ImportError: always, with the way to do it.
+    """
+    raise ImportError(
+        message(
+            "HorovodOptimizer is not part of ember: Horovod is not used",
+            actual=repr(pyro_optim),
+            fix="give that optimiser to SVI itself, call svi.run(..., data_parallel=True), and start the "
+            "program by torchrun",
+        )
+    )
+
+
 globals().update(_optimizers)
 globals().update(_schedulers)
 
@@ -47,6 +63,7 @@ __all__ = [
     "AdagradRMSProp",
     "ClippedAdam",
     "DCTAdam",
+    "HorovodOptimizer",
     "MixedMultiOptimizer",
     "MultiOptimizer",
     "Newton",

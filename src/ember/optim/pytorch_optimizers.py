@@ -40,7 +40,7 @@ optimizers: dict[str, Callable[..., PyroOptim]] = {
 }
 schedulers: dict[str, Callable[..., PyroOptim]] = {
     name: _form(PyroLRScheduler, cls)
-    for name, cls in _classes(lr_scheduler, lr_scheduler.LRScheduler, ("LRScheduler",)).items()
+    for name, cls in _classes(lr_scheduler, lr_scheduler.LRScheduler, ()).items()
 }
 globals().update(optimizers)
 globals().update(schedulers)

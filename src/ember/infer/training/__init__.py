@@ -6,8 +6,10 @@ from ember.infer.training.loop import Options, train
 from ember.infer.training.result import StepInfo, SVIResult
 from ember.infer.training.steps import EagerSteps, Steps
 from ember.infer.training.stopping import Plateau
+from ember.infer.training.team import Alone, Team, Workers
 
 __all__ = [
+    "Alone",
     "Batches",
     "Checkpoint",
     "Constant",
@@ -17,5 +19,7 @@ __all__ = [
     "SVIResult",
     "StepInfo",
     "Steps",
+    "Team",
+    "Workers",
     "train",
 ]

@@ -25,40 +25,39 @@ _WHAT = "a training run"
 
 @dataclass
 class Checkpoint:
-    """A run at the end of a step: parameters, optimiser, generators, losses, and the place in the data."""
+    """A run at the end of a step.
+
+    Each process of a data-parallel run has a state of its own: its ``rank``, the ``generators`` as
+    random_state gives them, running averages of ``baselines``, the place in its ``batches``, and what its
+    ``steps`` keep. The rest is common to all.
+    """
 
     params: dict[str, Tensor]  # unconstrained
     constraints: dict[str, Any]  # as constraint_text describes them
     optimizer: dict[str, Any]
-    generators: dict[str, Any]  # as random_state gives them
-    baselines: dict[str, Tensor]
     losses: Tensor
     seconds: float
-    batches: dict[str, Any]
-    steps: dict[str, Any]
-    world: int = 1  # number of processes
+    own: list[dict[str, Any]]  # by rank
 
     @classmethod
     def of(cls, svi: SVI, **place: Any) -> Checkpoint:
-        """Take down the present state of an SVI and of the process's generators.
+        """Take down the parameters and the optimiser of an SVI.
 
         :param place: the other fields.
         :raises ValueError: naming the parameter whose constraint or optimiser state no file can hold.
         """
         state = get_param_store().get_state()
-        found = _baselines(svi)
         return cls(
             params=dict(state["params"]),
             constraints={name: to_text(each, name) for name, each in state["constraints"].items()},
             optimizer=svi.optim.get_state(),  # type: ignore[attr-defined]  # checked by require_states
-            generators=get_rng_state(),
-            baselines={} if found is None else found.state(),
             **place,
         )
 
     def save(self, path: Any) -> None:
         """Write the file; an old one stays until all is written."""
-        state_file.save(path, {**vars(self), "generators": _pack(self.generators)}, _FORMAT, _WHAT)
+        own = [{**each, "generators": _pack(each["generators"])} for each in self.own]
+        state_file.save(path, {**vars(self), "own": own}, _FORMAT, _WHAT)
 
     @classmethod
     def load(cls, path: Any) -> Checkpoint:
@@ -67,13 +66,19 @@ class Checkpoint:
         :raises FileFormatError: for a truncated or foreign file.
         """
         state = state_file.load(path, _FORMAT, _WHAT)
-        return cls(**{**state, "generators": _unpack(state["generators"])})
+        own = [{**each, "generators": _unpack(each["generators"])} for each in state["own"]]
+        return cls(**{**state, "own": own})
 
-    def restore(self, svi: SVI) -> None:
-        """Put parameters and the optimiser's state back.
+    def of_rank(self, rank: int) -> dict[str, Any]:
+        """Return a process's own state, that of the first for one that was not there."""
+        return self.own[rank if rank < len(self.own) else 0]
+
+    def restore(self, svi: SVI, own: dict[str, Any]) -> None:
+        """Put parameters, the optimiser's state and baselines back; generators stay as they are.
 
         Parameters that exist already keep their leaves, which modules may share.
 
+        :param own: the process's own state.
         :raises ValueError: naming the parameter, if one has another shape or constraint than in the file.
         """
         store = get_param_store()
@@ -91,7 +96,7 @@ class Checkpoint:
         svi.optim.set_state(self.optimizer)  # type: ignore[attr-defined]
         found = _baselines(svi)
         if found is not None:
-            found.set_state(self.baselines)
+            found.set_state(own["baselines"])
 
     def _compare(self, name: str, leaf: Tensor, constraint: Any) -> None:
         saved = self.params[name]
@@ -106,6 +111,12 @@ class Checkpoint:
                 fix="resume with the program and data sizes that wrote the checkpoint, or begin anew",
             )
         )
+
+
+def own_state(svi: SVI) -> dict[str, Any]:
+    """Return the state of this process's generators and baselines."""
+    found = _baselines(svi)
+    return {"generators": get_rng_state(), "baselines": {} if found is None else found.state()}
 
 
 def require_states(optim: Any) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ember.errors import DataError, message
+from ember.infer.training.sharing import share
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 _NONE = object()
@@ -52,13 +53,17 @@ class Batches:
     that were used are passed over.
 
     :param source: an iterable, e.g. a ``torch.utils.data.DataLoader`` or a
-        :class:`~ember.data.ParquetBatches`. One that is its own iterator (such as a generator) can
-        be gone through only once.
+        :class:`~ember.data.ParquetBatches`. An iterator (such as a generator) can be gone through only
+        once.
+    :param rank: number of this process among those that share the source.
+    :param world: number of those processes.
     """
 
     changes = True
 
-    def __init__(self, source: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, source: Any, args: tuple[Any, ...], kwargs: dict[str, Any], rank: int = 0, world: int = 1
+    ) -> None:
         if not hasattr(source, "__iter__"):
             raise TypeError(
                 message(
@@ -67,21 +72,19 @@ class Batches:
                     actual=repr(source),
                 )
             )
-        self._source = source
+        self.name = getattr(source, "name", None) or type(source).__name__  # what errors call it
+        self._once = isinstance(source, Iterator)
+        self._source = source = source if world == 1 else share(source, rank, world)
         self._args, self._kwargs = args, kwargs
         self._stateful = hasattr(source, "state_dict") and hasattr(source, "load_state_dict")
         self._iterator: Iterator[Any] | None = None
         self._pending: Arguments | None = None
         self._start: dict[str, Tensor] = {}  # generators at the start of the epoch
         self._place: Any = None  # a stateful source's, before the pending batch
+        self._epoch = 0  # number of epochs begun
         self._used = 0  # batches of this epoch
         self._total = 0
         self._first: dict[str, Any] | None = None  # the first batch's form, by argument
-
-    @property
-    def name(self) -> str:
-        """What errors call the source."""
-        return getattr(self._source, "name", None) or type(self._source).__name__
 
     def current(self) -> Arguments:
         """Return the next step's arguments.
@@ -103,10 +106,12 @@ class Batches:
 
     def _fetch(self) -> Any:
         batch = _NONE if self._iterator is None else next(self._iterator, _NONE)
-        if batch is _NONE and self._iterator is not None and self._iterator is self._source:
+        if batch is _NONE and self._iterator is not None and self._once:
             raise self._ended("and cannot begin anew")
-        if batch is _NONE:
-            batch = next(self._begin_epoch(), _NONE)
+        # A stateful source may be at the end of an epoch that it was told to go on with.
+        for _ in range(2 if self._stateful else 1):
+            if batch is _NONE:
+                batch = next(self._begin_epoch(), _NONE)
         if batch is _NONE:
             raise self._ended("")
         return batch
@@ -116,7 +121,11 @@ class Batches:
         own = getattr(self._source, "generator", None)
         if isinstance(own, torch.Generator):
             self._start["own"] = own.get_state()
+        sampler = getattr(self._source, "sampler", None)
+        if sampler is not None and hasattr(sampler, "set_epoch"):  # torch's DistributedSampler
+            sampler.set_epoch(self._epoch)
         self._iterator = iter(self._source)
+        self._epoch += 1
         self._used = 0
         return self._iterator
 
@@ -166,7 +175,8 @@ class Batches:
             return {**state, "source": place}
         if self._iterator is None:
             return state
-        return {**state, "start": self._start, "used": self._used, "pending": self._pending is not None}
+        pending = self._pending is not None
+        return {**state, "epoch": self._epoch, "start": self._start, "used": self._used, "pending": pending}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go to the place that :meth:`state` gave; torch's generator is then in some other state.
@@ -181,8 +191,9 @@ class Batches:
             torch.set_rng_state(state["start"]["torch"])
             if "own" in state["start"]:
                 self._source.generator.set_state(state["start"]["own"])
+            self._epoch = state["epoch"] - 1
             iterator = self._begin_epoch()
-            self._used = self._total if iterator is self._source else state["used"]
+            self._used = self._total if self._once else state["used"]
             for _ in range(self._used):
                 if next(iterator, _NONE) is _NONE:
                     raise self._ended("that the run had used before, too early to go on with it")

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ember.errors import NotFiniteError, message
 from ember.infer.progress import Progress
-from ember.infer.training.checkpoint import Checkpoint, require_states
+from ember.infer.training.checkpoint import Checkpoint, own_state, require_states
 from ember.infer.training.feed import Batches, Constant
+from ember.infer.training.interruption import interruptible, without_loss_warnings
 from ember.infer.training.result import Ending, Losses, StepInfo, SVIResult
 from ember.infer.training.steps import Steps
 from ember.infer.training.stopping import Plateau
+from ember.infer.training.team import Team
 from ember.params import get_param_store
 from ember.random_state import get_rng_state, set_rng_state
 
@@ -28,6 +26,8 @@ if TYPE_CHECKING:
 _CHUNK_SECONDS = 0.1  # a chunk of steps takes about that long
 _SHOWN_EVERY = 0.05  # seconds between two movements of the bar
 _SAVED_EVERY = 60.0  # seconds between two checkpoints, unless said otherwise
+# By weight, where processes have different ones.
+_ENDINGS: tuple[Ending | None, ...] = (None, "out of time", "plateau", "callback", "interrupted")
 
 
 @dataclass(frozen=True)
@@ -59,27 +59,39 @@ class Options:
 
 
 def train(
-    svi: SVI, steps: Steps, num_steps: int, feed: Constant | Batches, options: Options
+    svi: SVI,
+    steps: Steps,
+    num_steps: int,
+    feed: Constant | Batches,
+    options: Options,
+    team: Team,
 ) -> tuple[SVIResult, BaseException | None]:
     """Take steps until ``num_steps`` are done or another reason ends the run.
 
     :returns: the result, and the error that ended the run, if one did.
     """
-    if options.checkpoint is not None:
-        require_states(svi.optim)
-    run = _Run(svi, steps, num_steps, feed, options)
-    if options.resume and Path(options.checkpoint).exists():
-        run.resume()
-    return run.result(*run.to_its_end())
+    run = _Run(svi, steps, num_steps, feed, options, team)
+    try:
+        ending, error = run.to_its_end()
+    finally:
+        team.leave()
+    params = {name: value.detach().clone() for name, value in get_param_store().items()}
+    return SVIResult(run.losses.view().clone(), ending, params, run.seconds()), error
 
 
 class _Run:
     """A run under way."""
 
     def __init__(
-        self, svi: SVI, steps: Steps, num_steps: int, feed: Constant | Batches, options: Options
+        self,
+        svi: SVI,
+        steps: Steps,
+        num_steps: int,
+        feed: Constant | Batches,
+        options: Options,
+        team: Team,
     ) -> None:
-        self.svi, self.steps, self.feed, self.options = svi, steps, feed, options
+        self.svi, self.steps, self.feed, self.options, self.team = svi, steps, feed, options, team
         self.num_steps = num_steps
         self.losses = Losses()
         self.chunk = 1
@@ -87,35 +99,56 @@ class _Run:
         self.started = time.monotonic()
         self.saved = -float("inf")  # when the last checkpoint was written
         self.earlier = 0.0  # seconds before a resumption
+        self.shown, self.shown_at = 0, 0.0  # steps on the bar, and when it moved
 
-    def resume(self) -> None:
-        """Take over a checkpoint.
+    def prepare(self) -> None:
+        """Take over a checkpoint, if asked and there, and become one with the other processes."""
+        options, checkpoint = self.options, None
+        if options.checkpoint is not None:
+            require_states(self.svi.optim)
+            if options.resume and Path(options.checkpoint).exists():
+                checkpoint = Checkpoint.load(options.checkpoint)
+        own = None if checkpoint is None else checkpoint.of_rank(self.team.rank)
+        if checkpoint is not None and own is not None:
+            self.feed.set_state(own["batches"])
+            set_rng_state(own["generators"])
+        done = 0 if checkpoint is None else len(checkpoint.losses)
+        if done < self.num_steps and (checkpoint is not None or self.team.world > 1):
+            self._make_parameters()
+        if checkpoint is not None and own is not None:
+            checkpoint.restore(self.svi, own)
+            self.steps.set_state(own["steps"])
+            self.losses.append(checkpoint.losses)
+            self.earlier = checkpoint.seconds
+        self.team.begin(new_stream=own is None or own["rank"] != self.team.rank)
 
-        Everything that comes into being with the first step (parameters, guides) has to be there before, and
-        whatever making it did to the generators is undone.
+    def _make_parameters(self) -> None:
+        """Let everything come into being that the first step would make: parameters, and parts of guides.
+
+        What making them did to the generators is undone.
         """
-        checkpoint = Checkpoint.load(self.options.checkpoint)
-        self.feed.set_state(checkpoint.batches)
-        set_rng_state(checkpoint.generators)
-        if len(checkpoint.losses) < self.num_steps:
-            args, kwargs = self.feed.current()  # may draw, as it did without break
-            generators = get_rng_state()
-            self.svi.evaluate_loss(*args, **kwargs)
-            set_rng_state(generators)
-        checkpoint.restore(self.svi)
-        self.steps.set_state(checkpoint.steps)
-        self.losses.append(checkpoint.losses)
-        self.earlier = checkpoint.seconds
+        args, kwargs = self.feed.current()  # may draw, as it does in a run without break
+        generators = get_rng_state()
+        self.svi.evaluate_loss(*args, **kwargs)
+        set_rng_state(generators)
 
     def save(self) -> None:
-        """Write a checkpoint."""
-        Checkpoint.of(
+        """Write a checkpoint; every process has a part in it, and the first writes it."""
+        checkpoint = Checkpoint.of(
             self.svi,
             losses=self.losses.view(),
             seconds=self.seconds(),
-            batches=self.feed.state(),
-            steps=self.steps.state(),
-        ).save(self.options.checkpoint)
+            own=self.team.gather(
+                {
+                    "rank": self.team.rank,
+                    "batches": self.feed.state(),
+                    "steps": self.steps.state(),
+                    **own_state(self.svi),
+                }
+            ),
+        )
+        if self.team.rank == 0:
+            checkpoint.save(self.options.checkpoint)
         self.saved = time.monotonic()
 
     def seconds(self) -> float:
@@ -124,36 +157,51 @@ class _Run:
 
     def to_its_end(self) -> tuple[Ending, BaseException | None]:
         """Take chunks of steps until something ends the run; return what it was."""
-        progress = Progress(self.num_steps, self.options.disable_progbar)
-        shown, when = 0, 0.0
+        progress = Progress(self.num_steps, self.options.disable_progbar or self.team.rank > 0)
         ending: Ending | None = None
         error: BaseException | None = None
-        self.chunk = 1
+        failed = False
         try:
-            with self._interruptible(), _without_loss_warnings():
-                ending = self._ending() if len(self.losses) else None
+            with interruptible(self._stop), without_loss_warnings():
+                self.prepare()
+                if len(self.losses):
+                    ending = self._ending()
                 while ending is None and len(self.losses) < self.num_steps:
                     self._advance()
                     ending = self._ending()
-                    if time.monotonic() - when > _SHOWN_EVERY:
-                        self._show(progress, len(self.losses) - shown)
-                        shown, when = len(self.losses), time.monotonic()
-        except KeyboardInterrupt:
-            ending = "interrupted"
+                    self._show(progress)
+        except KeyboardInterrupt as interrupt:
+            ending, failed = "interrupted", True
+            self.team.report(interrupt)
         except Exception as raised:
-            ending, error = "error", raised
-            raised.add_note(
-                f"SVI.run had taken {len(self.losses)} steps: the parameters are those after them, and "
-                "`svi.result` has the losses"
-            )
-            for note in self.feed.notes():
-                raised.add_note(note)
+            ending, error, failed = "error", raised, True
+            self._annotate(raised)
+            self.team.report(raised)
         finally:
-            self._show(progress, len(self.losses) - shown)
+            self._show(progress, now=True)
             progress.close()
-            if self.options.checkpoint is not None and len(self.losses):
+        # After an error in one process the others are not there to have a part in a checkpoint.
+        together = self.team.world == 1 or not failed
+        if self.options.checkpoint is not None and len(self.losses) and together:
+            try:
                 self.save()
+            except Exception as unsaved:
+                ending, error = "error", error or unsaved
         return ending or "complete", error
+
+    def _stop(self) -> None:
+        self.stopped = True
+        if self.team.world == 1:  # otherwise all of them stop at the end of the step
+            self.steps.interrupt()
+
+    def _annotate(self, error: Exception) -> None:
+        """Say where the run was, and what is remarkable about the data."""
+        error.add_note(
+            f"SVI.run had taken {len(self.losses)} steps: the parameters are those after them, and "
+            "`svi.result` has the losses"
+        )
+        for note in self.feed.notes():
+            error.add_note(note)
 
     def _advance(self) -> None:
         """Take the next chunk of steps."""
@@ -174,7 +222,7 @@ class _Run:
     def _size(self) -> int:
         """Return the number of steps until something must be looked at, at most a chunk."""
         done, options = len(self.losses), self.options
-        if self.feed.changes:
+        if self.feed.changes or self.team.world > 1:
             return 1
         periods = [options.checkpoint_every]
         if options.plateau is not None:
@@ -186,23 +234,34 @@ class _Run:
 
     def _ending(self) -> Ending | None:
         """Do what is due after a chunk, and return the reason to end the run, if there is one."""
+        code, save = self.team.agree(_ENDINGS.index(self._own_ending()), self._is_due())
+        if _ENDINGS[code] is None and save:
+            self.save()
+        return _ENDINGS[code]
+
+    def _is_due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        every = self.options.checkpoint_every
+        if self.options.checkpoint is None:
+            return False
+        if self.saved < 0:  # the first one comes early: a state that no file can hold is found at once
+            return True
+        if every is None:
+            return time.monotonic() - self.saved > _SAVED_EVERY
+        return len(self.losses) % every == 0
+
+    def _own_ending(self) -> Ending | None:
+        """Return the reason that this process has to end the run."""
         done, options = len(self.losses), self.options
+        callback, plateau = options.callback, options.plateau
         if self.stopped:
             return "interrupted"
-        callback = options.callback
         if callback is not None and done % options.callback_every == 0 and self._call_back(callback):
             return "callback"
-        plateau = options.plateau
         if plateau is not None and done % plateau.window == 0 and plateau.reached(self.losses.view()):
             return "plateau"
         if options.seconds is not None and time.monotonic() - self.started > options.seconds:
             return "out of time"
-        if options.checkpoint is not None:
-            every = options.checkpoint_every
-            late = time.monotonic() - self.saved > _SAVED_EVERY if every is None else done % every == 0
-            # The first one comes early, so that a state that no file can hold is found at once.
-            if late or self.saved < 0:
-                self.save()
         return None
 
     def _call_back(self, callback: Callable[[StepInfo], Any]) -> bool:
@@ -212,43 +271,10 @@ class _Run:
         except StopIteration:
             return True
 
-    def _show(self, progress: Progress, new: int) -> None:
-        if len(self.losses):
+    def _show(self, progress: Progress, now: bool = False) -> None:
+        """Move the bar, unless it has just moved."""
+        if len(self.losses) > self.shown and (now or time.monotonic() - self.shown_at > _SHOWN_EVERY):
             loss, smoothed = self.losses.recent()
+            new = len(self.losses) - self.shown
             progress.advance(new, "SVI", loss=f"{loss:.4g}", smoothed=f"{smoothed:.4g}")
-
-    def result(self, ending: Ending, error: BaseException | None) -> tuple[SVIResult, BaseException | None]:
-        """Return the result beside the error."""
-        params = {name: value.detach().clone() for name, value in get_param_store().items()}
-        return SVIResult(self.losses.view().clone(), ending, params, self.seconds()), error
-
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """Let the first Ctrl-C end the run after the present step, and a second one at once.
-
-        A handler of the user's own stays in charge.
-        """
-
-        def stop(number: int, frame: Any) -> None:
-            if self.stopped:
-                raise KeyboardInterrupt
-            self.stopped = True
-            self.steps.interrupt()
-
-        former = signal.getsignal(signal.SIGINT)
-        ours = threading.current_thread() is threading.main_thread() and former is signal.default_int_handler
-        if ours:
-            signal.signal(signal.SIGINT, stop)
-        try:
-            yield
-        finally:
-            if ours:
-                signal.signal(signal.SIGINT, former)
-
-
-@contextmanager
-def _without_loss_warnings() -> Iterator[None]:
-    """Leave out the warnings of losses that are not finite: an error says so."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Encountered [^\n]*: loss")
-        yield
+            self.shown, self.shown_at = len(self.losses), time.monotonic()

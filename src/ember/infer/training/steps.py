@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ember.errors import NotFiniteError
+from ember.infer.training.team import Alone, Team
 from ember.params import get_param_store
 
 if TYPE_CHECKING:
@@ -46,10 +47,13 @@ class EagerSteps:
 
     A step whose loss or gradient is not finite is not taken: parameters, optimiser and generator stay as they
     were before it. The same holds for a step in which the model raises.
+
+    :param team: other processes that take each step together with this one.
     """
 
-    def __init__(self, svi: SVI) -> None:
+    def __init__(self, svi: SVI, team: Team | None = None) -> None:
         self._svi = svi
+        self._team = Alone() if team is None else team
         self._interrupted = False
         self._error: BaseException | None = None
 
@@ -81,14 +85,11 @@ class EagerSteps:
         if not _is_finite(loss):
             torch.set_rng_state(generator)
             raise NotFiniteError(blame_loss(self._svi, args, kwargs, loss))
-        self._exchange(loss, params)
+        loss = self._team.average(loss, params)
         if not all(map(_is_finite, largest_gradients(params))):
             raise NotFiniteError(_blame_gradients(params))
         self._svi._update(params)
         return loss
-
-    def _exchange(self, loss: Any, params: Sequence[Tensor]) -> None:
-        """Do nothing: other forms agree here with other processes on the gradients."""
 
     def interrupt(self) -> None:
         """Stop after the present step."""

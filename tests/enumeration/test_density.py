@@ -137,16 +137,85 @@ def test_draws_for_many_posterior_draws_at_once():
     torch.testing.assert_close(z.mean(0), odds.sigmoid().mean(0), atol=4 * 0.5 / 2000**0.5, rtol=0)
 
 
-def test_deterministics_of_discrete_sites_are_left_out():
-    def model():
-        p = ember.sample("p", dist.Beta(1.0, 1.0))
+def model_of_draws(data):
+    p = ember.sample("p", dist.Beta(2.0, 2.0))
+    with ember.plate("data", len(data)):
         z = ember.sample("z", dist.Bernoulli(p))
-        ember.deterministic("odds", p / (1 - p))
-        ember.deterministic("double", 2 * z)
+        ember.deterministic("double", 2 * z, event_dim=0)
+        ember.sample("x", dist.Normal(2.0 * z, 1.0), obs=data)
+    ember.deterministic("odds", p / (1 - p))
 
-    z = torch.randn(3, 1, dtype=torch.float64)
-    found = Density(model, seed=0).deterministics(z)
-    torch.testing.assert_close(found, {"odds": z.squeeze(-1).exp().float()})
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_discrete_sites_are_drawn_for_many_draws(reads):
+    data = torch.tensor([0.0, 1.0, 2.0])
+
+    def model(data):
+        if reads:  # which cannot be vectorised over draws
+            ember.sample("q", dist.Normal(0.0, 1.0)).detach().item()
+        return model_of_draws(data)
+
+    density = Density(model, (data,), seed=0)
+    z = torch.linspace(-2, 2, 60 if reads else 2000, dtype=torch.float64)
+    z = torch.stack([z] * density.size, -1).reshape(2, -1, density.size)
+    drawn = density.discrete(z)
+    p = density.constrain(z)["p"]
+    assert drawn["z"].shape == (*p.shape, 3)
+    expected = ((p / (1 - p)).log()[..., None] + 2 * data - 2).sigmoid()
+    error = (drawn["z"] - expected).mean((0, 1)) / (
+        (expected * (1 - expected)).sum((0, 1)).sqrt() / p.numel()
+    )
+    assert error.abs().max() < 4
+    found = density.deterministics(z, discrete=drawn)
+    torch.testing.assert_close(found["double"], 2 * drawn["z"])
+    torch.testing.assert_close(found["odds"], p / (1 - p))
+
+
+def test_summed_sites_come_with_the_posterior(capsys):
+    mcmc = MCMC(NUTS(model_of_draws), num_samples=50, warmup_steps=50, num_chains=2, disable_progbar=True)
+    mcmc.run(torch.tensor([0.0, 1.0, 2.0]))
+    assert set(mcmc.get_samples()) == {"p"}
+    samples = mcmc.get_samples(discrete=True)
+    assert samples["z"].shape == (100, 3)
+    posterior = mcmc.to_arviz().posterior
+    assert posterior["double"].shape == (2, 50, 3)
+    assert (posterior["double"] == 2 * posterior["z"]).all()
+    assert torch.equal(samples["z"].reshape(2, 50, 3), torch.as_tensor(posterior["z"].values))
+    assert torch.equal(mcmc.get_samples(discrete=True)["z"], samples["z"])
+    predicted = Predictive(model_of_draws, samples, return_sites=["double"])(torch.zeros(3))["double"]
+    torch.testing.assert_close(predicted, 2 * samples["z"])
+    mcmc.summary()
+    assert "Summed out: 'z' (Bernoulli, 2 values in plates data [3]): 3 variables" in capsys.readouterr().out
+
+
+def test_draws_of_a_long_chain_for_many_draws():
+    data = torch.randn(40, generator=torch.Generator().manual_seed(0))
+    density = Density(hmm, (data,), seed=0)
+    z = torch.zeros(1000, density.size, dtype=torch.float64)
+    drawn = torch.stack([density.discrete(z)[f"x{t}"] for t in range(40)], -1).double()
+    values = density.constrain(z[0])
+    transition, loc = values["transition"], torch.stack([torch.tensor(0.0), values["gap"]])
+    emission = dist.Normal(loc, 1.0).log_prob(data[:, None]).requires_grad_()
+    alpha = transition[0].log() + emission[0]
+    for row in emission[1:]:
+        alpha = (alpha[:, None] + transition.log()).logsumexp(0) + row
+    (expected,) = torch.autograd.grad(alpha.logsumexp(0), emission)
+    expected = expected[:, 1].double()
+    assert ((drawn.mean(0) - expected) / (expected * (1 - expected) / 1000).sqrt()).abs().max() < 4.5
+
+
+def test_summation_can_be_switched_off():
+    mcmc = MCMC(NUTS(model_of_draws, sum_discrete=False), num_samples=10, disable_progbar=True)
+    with pytest.raises(ValueError, match=r"discrete latent sites cannot be sampled(?s:.*)sum_discrete=True"):
+        mcmc.run(torch.zeros(3))
+
+
+def test_report_of_a_chain():
+    report = Density(hmm, (torch.zeros(100),), seed=0).sums
+    assert report.number == 100 and report.steps < 60
+    assert report.text.startswith("summed out: 'x0' and 99 like it (Categorical, 2 values)")
+    explained = ember.engine.explain(hmm, torch.zeros(20))
+    assert "summed out: 'x0' and 19 like it" in str(explained)
 
 
 def test_infinite_support_is_refused_and_names_the_site():

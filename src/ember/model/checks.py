@@ -13,15 +13,16 @@ from ember.model.initialisation import InitStrategy
 from ember.model.inspection import Site, SiteTable, inspect_model
 
 
-def split_latents(table: SiteTable) -> tuple[list[Site], list[Site]]:
+def split_latents(table: SiteTable, sum_discrete: bool = True) -> tuple[list[Site], list[Site]]:
     """Return the continuous latent sites, and the discrete ones that can be summed out.
 
+    :param sum_discrete: False to refuse discrete sites altogether.
     :raises ValueError: if there is no continuous one, or a discrete one of infinite or unknown support.
     """
     latents = table.of_kind("latent")
     discrete = [site for site in latents if site.is_discrete or site.support is None]
     _refuse_discrete([site for site in discrete if not getattr(site.fn, "has_enumerate_support", False)])
-    if len(discrete) == len(latents):
+    if len(discrete) == len(latents) or not sum_discrete:
         _refuse_discrete(discrete)
     if not latents:
         raise ValueError(
@@ -70,7 +71,8 @@ def _refuse_discrete(sites: list[Site]) -> None:
             plates=sites[0].plates,
             expected="a continuous latent site, and discrete ones only of finite support, to be summed out",
             actual=f"no density with a gradient at {names}",
-            fix="sum them out by hand (e.g. MixtureSameFamily, or logsumexp in a factor), or observe them",
+            fix="let those of finite support be summed out (sum_discrete=True), sum them out by hand "
+            "(e.g. MixtureSameFamily, or logsumexp in a factor), or observe them",
             where=sites[0].where,
         )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ember.model.checks import inspect_in_any_precision, split_latents
+from ember.model.discrete_draws import DrawMessenger, SumReport, report_of
 from ember.model.enumeration import EnumeratedScoreMessenger, EnumerationPlan
 from ember.model.evaluation import double_precision, to_double
 from ember.model.initialisation import InitStrategy
@@ -26,6 +28,10 @@ from ember.model.support_search import find_supports
 from ember.poutine.messenger import Messenger
 
 Handler = TypeVar("Handler", bound=SubstituteMessenger)
+
+_MOST_AT_ONCE = (
+    2**24
+)  # numbers in the tables of the posterior draws for which discrete sites are drawn at once
 
 
 class Density:
@@ -44,6 +50,7 @@ class Density:
     :param init_strategy: values for the first execution, site record → value.
     :param seed: of the random numbers of the first execution; by default torch's generator gives them.
     :param validate: keep validation on in evaluations.
+    :param sum_discrete: False to refuse discrete latent sites.
     :raises ValueError: for a discrete latent site of infinite support, a model without continuous
         ones, or a support without bijection.
     """
@@ -58,11 +65,12 @@ class Density:
         init_strategy: InitStrategy | None = None,
         seed: int | None = None,
         validate: bool = False,
+        sum_discrete: bool = True,
     ) -> None:
         self.model = model
         self.validate = validate
         self.sites: SiteTable = inspect_in_any_precision(model, args, dict(kwargs or {}), init_strategy, seed)
-        latents, discrete = split_latents(self.sites)
+        latents, discrete = split_latents(self.sites, sum_discrete)
         self.enumeration = EnumerationPlan(self.sites, [site.name for site in discrete]) if discrete else None
         leaves, self._structure = tree_flatten((args, dict(kwargs or {})))
         self._leaves = [to_double(leaf) for leaf in leaves]
@@ -156,41 +164,83 @@ class Density:
                 values = self.layout.transform_static(z)
         return self.layout.cast(values)
 
-    def deterministics(self, z: Tensor, chunk: int = 1024) -> dict[str, Tensor]:
+    def discrete(self, z: Tensor) -> dict[str, Tensor]:
+        """Draw the discrete sites given vectors ``[..., size]``: values by site, ``[..., *shape]``.
+
+        They are drawn jointly from their posterior, by torch's generator.
+        """
+        if self.enumeration is None:
+            return {}
+        # As many at a time as keep the tables within bounds.
+        chunk = max(1, min(1024, _MOST_AT_ONCE // max(self.sums.largest, 1)))
+        values = self._map_rows(z, self._draw_row, chunk)
+        return {name: value.to(self.sites[name].value.dtype) for name, value in values.items()}
+
+    @functools.cached_property
+    def sums(self) -> SumReport:
+        """What is summed out, and what it costs."""
+        if self.enumeration is None:
+            return SumReport((), 0, 0, 0, "nothing is summed out")
+        z = torch.zeros(self.size, dtype=torch.float64)
+        handler = DrawMessenger(self.layout.blocks, self.layout.split(z), self.minibatches)
+        with torch.no_grad(), torch.random.fork_rng():
+            self._run(handler, None, self.enumeration)
+        return report_of(self.sites, self.enumeration.names, handler.steps)
+
+    def deterministics(
+        self, z: Tensor, chunk: int = 1024, discrete: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Compute the deterministic sites at vectors ``[..., size]``: values by site, ``[..., *shape]``.
 
-        Those that depend on discrete sites are left out: they have one value for each of the sites' values.
+        :param discrete: values of the discrete sites, as :meth:`discrete` gives them; drawn by default.
         """
         sites = self.sites.of_kind("deterministic")
         if not sites:
             return {}
-        values = self._map_rows(z, self._deterministic_row, chunk)
-        return {site.name: values[site.name].to(site.value.dtype) for site in sites if site.name in values}
+        if discrete is None:
+            discrete = self.discrete(z)
+        values = self._map_rows(z, self._deterministic_row, chunk, discrete)
+        return {site.name: values[site.name].to(site.value.dtype) for site in sites}
 
     def _constrain_row(self, z: Tensor) -> dict[str, Tensor]:
         handler = SubstituteMessenger(self.layout.blocks, self.layout.split(z), self._fixed)
         self._run(handler, None)
         return handler.values
 
-    def _deterministic_row(self, z: Tensor) -> dict[str, Tensor]:
-        handler = DeterministicMessenger(self.layout.blocks, self.layout.split(z), self.minibatches)
-        found = self._run(handler, None, self.enumeration).deterministics
-        if self.enumeration is None:
-            return found
-        return {name: value for name, value in found.items() if value.shape == self.sites[name].shape}
+    def _draw_row(self, z: Tensor) -> dict[str, Tensor]:
+        handler = DrawMessenger(self.layout.blocks, self.layout.split(z), self.minibatches)
+        drawn = self._run(handler, None, self.enumeration).drawn
+        return {name: value.expand(self.sites[name].shape) for name, value in drawn.items()}
+
+    def _deterministic_row(self, z: Tensor, discrete: dict[str, Tensor]) -> dict[str, Tensor]:
+        fixed = {**self.minibatches, **{name: to_double(value) for name, value in discrete.items()}}
+        handler = DeterministicMessenger(self.layout.blocks, self.layout.split(z), fixed)
+        return self._run(handler, None).deterministics
 
     def _map_rows(
-        self, z: Tensor, function: Callable[[Tensor], dict[str, Tensor]], chunk: int
+        self,
+        z: Tensor,
+        function: Callable[..., dict[str, Tensor]],
+        chunk: int,
+        *others: Mapping[str, Tensor],
     ) -> dict[str, Tensor]:
-        """Apply a function of one vector to many, vectorised if the model lets itself."""
-        rows = z.reshape(-1, self.size)
+        """Apply a function of one vector, and of a row of ``others``, to many, vectorised if possible."""
+        lead = z.ndim - 1
+        rows = [z.reshape(-1, self.size)]
+        rows += [each.reshape(-1, *each.shape[lead:]) for other in others for each in other.values()]
+
+        def call(row: Tensor, *rest: Tensor) -> dict[str, Tensor]:
+            left = iter(rest)
+            return function(row, *({name: next(left) for name in other} for other in others))
+
         with torch.no_grad():
+            chunks = list(zip(*(each.split(chunk) for each in rows), strict=True))
             try:
-                parts = [torch.vmap(function)(part) for part in rows.split(chunk)]
+                parts = [torch.vmap(call, randomness="different")(*part) for part in chunks]
                 joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
             except RuntimeError:  # the model reads values, draws, or writes in place
-                each = [function(row) for row in rows]
-                joined = {name: torch.stack([part[name] for part in each]) for name in each[0]}
+                found = [call(*row) for row in zip(*rows, strict=True)]
+                joined = {name: torch.stack([each[name] for each in found]) for name in found[0]}
         return {name: value.reshape(z.shape[:-1] + value.shape[1:]) for name, value in joined.items()}
 
     def unconstrain(self, values: Mapping[str, Any]) -> Tensor:

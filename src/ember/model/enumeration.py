@@ -14,7 +14,7 @@ from ember.model.layout import Block
 from ember.model.scoring import ScoreMessenger, counts, weigh
 from ember.poutine.elimination import eliminate, total
 from ember.poutine.enum_messenger import EnumMessenger
-from ember.poutine.factors import variable_of
+from ember.poutine.factors import Factor, variable_of
 from ember.poutine.like_sites import LikeSites
 from ember.poutine.provenance import Provenance
 from ember.poutine.runtime import Message
@@ -86,11 +86,15 @@ class EnumeratedScoreMessenger(ScoreMessenger):
     def finish(self) -> None:
         """Sum the enumerated sites out."""
         super().finish()
+        left, _ = self.eliminated()
+        self._sum = total(left)
+
+    def eliminated(self) -> tuple[list[Factor], list[Any]]:
+        """Sum the enumerated sites out; returns the factors that are left and the steps taken."""
         found = (variable_of(msg) for msg in self.dependent)
         variables = {variable.id: variable for variable in found if variable is not None}
         factors = LikeSites(self.dependent, self.provenance).factors(variables, _score)
-        left, _ = eliminate(factors, variables)
-        self._sum = total(left)
+        return eliminate(factors, variables)
 
     def total(self) -> Tensor:
         """Return the log density with the enumerated sites summed out, a scalar."""

@@ -28,6 +28,8 @@ def explain_model(
         return density.value_and_gradient(z, inputs)
 
     title = f"{getattr(model, '__name__', 'model')}: log density and gradient, {density.size} dimensions"
+    if density.enumeration is not None:
+        title += f"\n  {density.sums.text}"
     return explanation.Subject(title, gradient, (start, *density.inputs))
 
 

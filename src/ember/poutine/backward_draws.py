@@ -56,7 +56,7 @@ def _draw_stacked(step: StackedStep, temperature: int, drawn: dict[int, Factor])
 def _choose(log_weights: Tensor, temperature: int) -> Tensor:
     """Return an index along the last axis: of a draw, or of the largest."""
     if temperature:  # with Gumbel noise the maximum is a draw
-        log_weights = log_weights - torch.empty_like(log_weights).exponential_().log()
+        log_weights = log_weights - (-torch.rand_like(log_weights).log()).log()
     return log_weights.argmax(-1)
 
 

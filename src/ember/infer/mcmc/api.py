@@ -14,12 +14,13 @@ from ember import settings
 from ember.errors import message
 from ember.infer.mcmc import export
 from ember.infer.mcmc.hmc import HMC
-from ember.infer.mcmc.mcmc_kernel import KernelSampler, MCMCKernel, layout_of
+from ember.infer.mcmc.mcmc_kernel import KernelSampler, MCMCKernel, Unconstrained, layout_of
 from ember.infer.mcmc.preparation import draw_seed
 from ember.infer.mcmc.run import AfterDraw, Chain, Ending, run
 from ember.infer.mcmc.sampler import Draws, Sampler
 from ember.infer.mcmc.store import MemoryStore
 from ember.infer.mcmc.summary import diagnostics, format_summary, select_samples, summary
+from ember.model.density import Density
 
 Hook = Callable[[Any, dict[str, Tensor], str, int], None]
 
@@ -106,6 +107,8 @@ class MCMC:
         self._positions: Tensor | None = None  # [chains, draws, D]
         self._statistics: dict[str, Tensor] = {}  # [chains, draws]
         self._samples: dict[str, Tensor] = {}  # [chains, draws, ...]
+        self._drawn: dict[str, Tensor] | None = None  # of discrete sites, once somebody asks
+        self._seed = 0
         self._kernels: list[MCMCKernel] = []
         self.timing: dict[str, float] = {}
         """Seconds of the last run (preparation, its capture and compile; sampling), and leapfrogs."""
@@ -121,7 +124,7 @@ class MCMC:
         """
         self._check_initial_params()
         self._arguments = (args, kwargs)
-        seed = draw_seed()
+        self._seed = seed = draw_seed()
         started = time.perf_counter()
         with settings.context(**self.execution):
             sampler, after_draw = self._set_up(args, kwargs, seed)
@@ -166,7 +169,7 @@ class MCMC:
             layout = layout_of(params if single is not None else {n: v[0] for n, v in params.items()})
             starts = layout.join(params).reshape(-1, layout.size).expand(self.num_chains, -1)
             own = KernelSampler(kernel, layout, starts)
-            self.density = _Unconstrained(layout, kernel, self.transforms)
+            self.density = Unconstrained(layout, kernel, self.transforms)
             self._kernels = own.kernels
             sampler = own
         return sampler, self._after_draw if self.hook_fn is not None else None
@@ -203,7 +206,7 @@ class MCMC:
         samples = self.density.constrain(self._positions)
         if self.save_params is not None:
             samples = {name: value for name, value in samples.items() if name in self.save_params}
-        self._samples = samples
+        self._samples, self._drawn = samples, None
 
     def _check_initial_params(self) -> None:
         if self.initial_params is None or self.num_chains == 1:
@@ -222,13 +225,29 @@ class MCMC:
 
     # -- results -------------------------------------------------------------------------------------------
 
-    def get_samples(self, num_samples: int | None = None, group_by_chain: bool = False) -> dict[str, Tensor]:
+    def get_samples(
+        self, num_samples: int | None = None, group_by_chain: bool = False, *, discrete: bool = False
+    ) -> dict[str, Tensor]:
         """Return constrained draws by site, ``[chains * draws, ...]``, or ``[chains, draws, ...]``.
 
         :param num_samples: draw that many at random, with replacement.
+        :param discrete: also give the sites that were summed out, each draw from their joint posterior given
+            the draw of the others.
         """
         self._need_draws()
-        return select_samples(self._samples, num_samples, group_by_chain)
+        samples = {**self._samples, **self._discrete()} if discrete else self._samples
+        return select_samples(samples, num_samples, group_by_chain)
+
+    def _discrete(self) -> dict[str, Tensor]:
+        """Draw the sites that were summed out, the same at every call."""
+        if self._drawn is None:
+            self._drawn = {}
+            assert self._positions is not None
+            if isinstance(self.density, Density) and self.density.enumeration is not None:
+                with torch.random.fork_rng():
+                    torch.manual_seed(self._seed)
+                    self._drawn = self.density.discrete(self._positions)
+        return self._drawn
 
     @property
     def sample_stats(self) -> dict[str, Tensor]:
@@ -242,6 +261,9 @@ class MCMC:
         print(format_summary(summary(self._samples, prob)))
         if "diverging" in self._statistics:
             print(f"Number of divergences: {int(self._statistics['diverging'].sum())}")
+        if isinstance(self.density, Density) and self.density.enumeration is not None:
+            text = self.density.sums.text
+            print(text[0].upper() + text[1:])
 
     def diagnostics(self) -> dict[str, Any]:
         """Return n_eff and r_hat by site, and by chain the divergent draws and the acceptance rate."""
@@ -262,27 +284,16 @@ class MCMC:
         return result
 
     def to_arviz(self) -> Any:
-        """Return an ``arviz.InferenceData`` with posterior (deterministic sites too), statistics and data."""
+        """Return an ``arviz.InferenceData`` with posterior, statistics and data.
+
+        The posterior has deterministic sites too, and the discrete ones that were summed out.
+        """
         self._need_draws()
         assert self._positions is not None
-        return export.to_arviz(self.density, self._positions, self._samples, self._statistics)
+        return export.to_arviz(
+            self.density, self._positions, self._samples, self._statistics, self._discrete()
+        )
 
     def _need_draws(self) -> None:
         if self._positions is None:
             raise ValueError("there are no draws yet: call run(...) first")
-
-
-class _Unconstrained:
-    """What a user's kernel samples: params by site, constrained by transforms if there are any."""
-
-    def __init__(self, layout: Any, kernel: MCMCKernel, transforms: Mapping[str, Any] | None) -> None:
-        self.layout = layout
-        self.transforms = dict(transforms or getattr(kernel, "transforms", None) or {})
-
-    def constrain(self, z: Tensor) -> dict[str, Tensor]:
-        values: dict[str, Tensor] = self.layout.split(z)
-        for name, transform in self.transforms.items():
-            if name in values:
-                values[name] = transform.inv(values[name])
-        cast: dict[str, Tensor] = self.layout.cast(values)
-        return cast

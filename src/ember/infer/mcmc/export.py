@@ -14,7 +14,11 @@ _STATISTICS = {"num_leapfrogs": "n_steps", "acceptance": "acceptance_rate", "log
 
 
 def to_arviz(
-    density: Any, positions: Tensor, samples: dict[str, Tensor], statistics: dict[str, Tensor]
+    density: Any,
+    positions: Tensor,
+    samples: dict[str, Tensor],
+    statistics: dict[str, Tensor],
+    discrete: dict[str, Tensor],
 ) -> Any:
     """Return an ``arviz.InferenceData``.
 
@@ -22,6 +26,7 @@ def to_arviz(
     :param positions: unconstrained draws, ``[chains, draws, D]``.
     :param samples: constrained draws by site, ``[chains, draws, ...]``.
     :param statistics: of each draw by name, ``[chains, draws]``.
+    :param discrete: draws of the sites that were summed out, ``[chains, draws, ...]``.
     """
     import arviz
 
@@ -29,7 +34,8 @@ def to_arviz(
     observed: dict[str, Tensor] = {}
     dims: dict[str, list[str]] = {}
     if isinstance(density, Density):
-        values.update(density.deterministics(positions))
+        values.update(discrete)
+        values.update(density.deterministics(positions, discrete=discrete))
         for site in density.sites.of_kind("observed"):
             if isinstance(site.value, Tensor):
                 observed[site.name] = site.value

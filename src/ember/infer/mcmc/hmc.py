@@ -56,6 +56,7 @@ class HMC(MCMCKernel):
         directions beside a diagonal); by default as ``full_mass`` says.
     :param scheme: how warmup estimates it: ``"fisher"`` from draws and gradients in overlapping windows,
         from the first draws on, or ``"stan"`` from draws in windows that double.
+    :param sum_discrete: sum discrete latent sites of finite support out; False refuses them.
     :raises ValueError: for options out of range.
     """
 
@@ -81,6 +82,7 @@ class HMC(MCMCKernel):
         max_stepsize: float = 1e10,
         metric: MetricName | None = None,
         scheme: SchemeName = "fisher",
+        sum_discrete: bool = True,
     ) -> None:
         if (model is None) == (potential_fn is None):
             raise ValueError(
@@ -105,6 +107,7 @@ class HMC(MCMCKernel):
         self.transforms = None if transforms is None else dict(transforms)
         self.trajectory_length = trajectory_length
         self.init_strategy = init_strategy
+        self.sum_discrete = sum_discrete
         self.density: Density | PotentialDensity | None = None
         self._first_step_size = float(step_size)
         self._adapt = (adapt_step_size, adapt_mass_matrix)
@@ -155,6 +158,7 @@ class HMC(MCMCKernel):
             init_strategy=self.init_strategy,
             seed=seed,
             validate=validate,
+            sum_discrete=self.sum_discrete,
         )
         self.density = density
         return density, first_positions(density, initial_params, self.init_strategy, num_chains, seed)

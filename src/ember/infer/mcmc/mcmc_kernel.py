@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -104,3 +105,19 @@ class KernelSampler:
             params = kernel.sample(params)
             positions.append(self._layout.join(params))
         return (kernel, params, warm), (torch.stack(positions), {})
+
+
+class Unconstrained:
+    """What a user's kernel samples: params by site, constrained by transforms if there are any."""
+
+    def __init__(self, layout: Any, kernel: MCMCKernel, transforms: Mapping[str, Any] | None) -> None:
+        self.layout = layout
+        self.transforms = dict(transforms or getattr(kernel, "transforms", None) or {})
+
+    def constrain(self, z: Tensor) -> dict[str, Tensor]:
+        values: dict[str, Tensor] = self.layout.split(z)
+        for name, transform in self.transforms.items():
+            if name in values:
+                values[name] = transform.inv(values[name])
+        cast: dict[str, Tensor] = self.layout.cast(values)
+        return cast

@@ -48,6 +48,7 @@ class NUTS(HMC):
         *,
         metric: MetricName | None = None,
         scheme: SchemeName = "fisher",
+        sum_discrete: bool = True,
     ) -> None:
         super().__init__(
             model,
@@ -65,6 +66,7 @@ class NUTS(HMC):
             init_strategy=init_strategy,
             metric=metric,
             scheme=scheme,
+            sum_discrete=sum_discrete,
         )
         if max_tree_depth < 1:
             raise ValueError(f"max_tree_depth must be at least 1, got {max_tree_depth}")

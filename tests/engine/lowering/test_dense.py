@@ -6,7 +6,7 @@ from lowering_checks import agree, tensor
 
 from ember.engine import machine
 from ember.engine.capture import capture
-from ember.engine.lowering.triangles import ANY, DIAGONAL, confined, read_only
+from ember.engine.lowering.triangles import ANY, DIAGONAL, confined, read_only, symmetric
 
 NARROW = machine.make_target("haswell", "+avx,+avx2,+fma,+bmi,+bmi2")
 TILED = [machine.host()] + ([NARROW] if "+avx2" in machine.host().features else [])
@@ -118,3 +118,38 @@ def test_what_is_known_of_reading():
         program = capture(function, tensor((6, 6)), tensor((6, 6), seed=1))
         product = next(node for node in program.nodes if node.op == "aten.mm.default")
         assert read_only(program).get(product.outputs[0]) == expected
+
+
+def test_gradients_of_factors_are_symmetric():
+    def gradient(s, y):
+        with torch.enable_grad():
+            s = s.detach().requires_grad_()
+            factor = torch.linalg.cholesky(s)
+            value = torch.linalg.solve_triangular(factor, y, upper=False).square().sum()
+            return torch.autograd.grad(value + factor.diagonal().log().sum(), s)[0]
+
+    s, y = positive(27), tensor((27, 2), seed=1)
+    program = capture(gradient, s, y)
+    assert program.outputs[0] in symmetric(program)
+    agree(gradient, s, y, rtol=1e-9, atol=1e-9, targets=TILED)
+
+
+def test_what_is_known_of_symmetry():
+    a, y = tensor((6, 6)), tensor((6, 6), seed=1)
+
+    def known(function):
+        program = capture(function, a, y)
+        return program.outputs[0] in symmetric(program)
+
+    assert known(lambda a, y: a.tril() + a.tril(-1).T)
+    assert known(lambda a, y: a.triu(1).T + a.triu())
+    assert not known(lambda a, y: a.tril() + a.tril().T)
+    assert not known(lambda a, y: a.tril() + y.tril(-1).T)
+    assert not known(lambda a, y: a.tril() + a.triu(1).T)
+
+    def solved(a, y, right):
+        half = torch.linalg.solve_triangular(y.mT, a.tril() + a.tril(-1).T, upper=True)
+        return torch.linalg.solve_triangular(right, half, upper=False, left=False)
+
+    assert known(lambda a, y: solved(a, y, y) * 2)
+    assert not known(lambda a, y: solved(a, y, a))

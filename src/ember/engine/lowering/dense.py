@@ -112,12 +112,16 @@ def product(module: Module, lanes: int, left: str | None, right: str | None, wan
     return function(module, f"@dense.multiply.{left}.{right}.{wanted}", parameters, build)
 
 
-def solve(module: Module, lanes: int, upper: bool, unit: bool, right: str | None = None) -> str:
+def solve(
+    module: Module, lanes: int, upper: bool, unit: bool, right: str | None = None, half: bool = False
+) -> str:
     """Return the function X = T⁻¹ X for a triangular T.
 
     Its parameters: X and its row's length, T and its row and column strides, the numbers of rows and columns.
 
     :param right: the triangle to which X is confined, if any.
+    :param half: of the solution, only the triangle that is computed first is needed: the lower one with an
+        upper T, else the upper one.
     """
 
     def build(t: Text) -> None:
@@ -143,26 +147,31 @@ def solve(module: Module, lanes: int, upper: bool, unit: bool, right: str | None
 
         def panel(j: Reg, width: int, size: Reg) -> None:
             if upper:
-                _backward(t, lanes, rows, lambda i, h: tile(i, h, j, width, size, t.add(i, i64(h)), rows))
+                last = t.binary("and", j, i64(-lanes)) if half else i64(0)
+                _backward(
+                    t, lanes, last, rows, lambda i, h: tile(i, h, j, width, size, t.add(i, i64(h)), rows)
+                )
                 return
             # Above the triangle of a lower right side the solution is zero, as is the right side.
             begin = t.binary("and", j, i64(-lanes)) if right == LOWER else i64(0)
-            _in_rows(t, lanes, begin, rows, lambda i, h: tile(i, h, j, width, size, begin, i))
+            stop = _least(t, rows, t.add(j, i64(width * lanes))) if half else rows
+            _in_rows(t, lanes, begin, stop, lambda i, h: tile(i, h, j, width, size, begin, i))
 
         _in_columns(t, lanes, i64(0), parameter("columns"), panel)
 
-    symbol = f"@dense.solve.{UPPER if upper else LOWER}.{right}{'.unit' if unit else ''}"
+    options = f"{'.unit' if unit else ''}{'.half' if half else ''}"
+    symbol = f"@dense.solve.{UPPER if upper else LOWER}.{right}{options}"
     return function(
         module, symbol, "ptr %x, i64 %ldx, ptr %t, i64 %rt, i64 %ct, i64 %rows, i64 %columns", build
     )
 
 
-def _backward(t: Text, lanes: int, stop: Reg, body: Callable[[Reg, int], None]) -> None:
+def _backward(t: Text, lanes: int, first: Reg, stop: Reg, body: Callable[[Reg, int], None]) -> None:
     """Run ``body(row, height)`` from the last row to the first, single rows before tiles."""
     whole = t.binary("and", stop, i64(-lanes))
     with counting(t, i64(0), t.sub(stop, whole), 1) as done:
         body(t.sub(t.sub(stop, done), ONE), 1)
-    with counting(t, i64(0), whole, lanes) as done:
+    with counting(t, i64(0), t.sub(whole, first), lanes) as done:
         body(t.sub(t.sub(whole, done), i64(lanes)), lanes)
 
 

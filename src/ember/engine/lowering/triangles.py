@@ -26,16 +26,19 @@ class Matrices:
     :ivar confined: the triangles beyond which they are zero.
     :ivar read_only: those of which one triangle is read and nothing else, with which.
     :ivar adjoints: for factors LU, the ways in which systems are solved with them: as they are, or adjoint.
+    :ivar symmetric: those that equal their transposes.
     """
 
     confined: dict[Value, Triangles] = field(default_factory=dict)
     read_only: dict[Value, str] = field(default_factory=dict)
     adjoints: dict[Value, set[bool]] = field(default_factory=dict)
+    symmetric: set[Value] = field(default_factory=set)
 
     def study(self, program: Program) -> None:
         """Learn about the values of a program, those in its regions left out."""
         self.confined.update(confined(program))
         self.read_only.update(read_only(program))
+        self.symmetric.update(symmetric(program))
         for node in program.nodes:
             if node.op == "aten.linalg_lu_solve.default":
                 adjoint = bool(node.kwargs.get("adjoint", node.args[4] if len(node.args) > 4 else False))
@@ -74,6 +77,51 @@ def read_only(program: Program) -> dict[Value, str]:
     return {value: part for value, part in single.items() if part}
 
 
+def symmetric(program: Program) -> set[Value]:
+    """Find symmetric matrices: made of one triangle, and congruent to such by a triangular factor.
+
+    The gradient of a Cholesky factor is of this kind: ``L'⁻¹ S L⁻¹``.
+    """
+    makers = {output: node for node in program.nodes for output in node.outputs}
+    found: set[Value] = set()
+
+    def transpose_of(value: Any) -> Any:
+        node = makers.get(value)
+        return node.args[0] if node is not None and _transposes(node) else None
+
+    def is_mirrored(one: Any, other: Any) -> bool:
+        """Say whether ``other`` is the transpose of ``one`` without the diagonal."""
+        part, rest = makers.get(one), makers.get(transpose_of(other))
+        ops = ("aten.tril.default", "aten.triu.default")
+        if part is None or rest is None or part.op not in ops or part.op != rest.op:
+            return False
+        strict = {ops[0]: -1, ops[1]: 1}[part.op]
+        source, offset = rest.args[0], rest.args[1] if len(rest.args) > 1 else 0
+        return (source is one or source is part.args[0]) and part.args[1:] in ((), (0,)) and offset == strict
+
+    def is_congruent(node: Node) -> bool:
+        matrix, right = node.args[:2]
+        inner = makers.get(right)
+        if inner is None or inner.op != node.op or len(matrix.shape) != 2 or inner.args[1] not in found:
+            return False
+        other = inner.args[0]
+        opposite = transpose_of(other) is matrix or transpose_of(matrix) is other
+        options = {**node.kwargs, "left": True, "upper": not node.kwargs.get("upper")}
+        return opposite and node.kwargs.get("left") is False and {"left": True, **inner.kwargs} == options
+
+    for node in program.nodes:
+        first, second = (*node.args, None, None)[:2]
+        if node.op == "aten.add.Tensor" and "alpha" not in node.kwargs:
+            good = is_mirrored(first, second) or is_mirrored(second, first)
+        elif node.op in ("aten.mul.Scalar", "aten.mul.Tensor", "aten.div.Scalar", "aten.div.Tensor"):
+            good = first in found and not (isinstance(second, Value) and second.shape)
+        else:
+            good = node.op == "aten.linalg_solve_triangular.default" and is_congruent(node)
+        if good:
+            found.add(node.outputs[0])
+    return found
+
+
 def _selected(node: Node) -> str:
     offset = node.args[1] if len(node.args) > 1 else node.kwargs.get("diagonal", 0)
     if node.op == "aten.tril.default" and offset <= 0:
@@ -108,20 +156,22 @@ def _same(node: Node, look: Look) -> Triangles:
     return look(node.args[0])
 
 
+def _transposes(node: Node) -> bool:
+    """Say whether an operation exchanges the last two dimensions and nothing else."""
+    if _RULES.get(node.op) is not _flipped:
+        return False
+    rank = len(node.outputs[0].shape)
+    order = list(range(rank))
+    if node.op == "aten.permute.default":
+        order = [each % rank for each in node.args[1]]
+    else:
+        one, other = node.args[1:3] if len(node.args) > 2 else (-2, -1)
+        order[one], order[other] = order[other], order[one]
+    return order == [*range(rank - 2), rank - 1, rank - 2]
+
+
 def _flipped(node: Node, look: Look) -> Triangles:
-    rank = len(node.outputs[0].shape)
-    dims = [each % rank for each in node.args[1:3]] if len(node.args) > 2 else [rank - 2, rank - 1]
-    if sorted(dims) != [rank - 2, rank - 1]:
-        return ANY
-    return frozenset(_SWAPPED[each] for each in look(node.args[0]))
-
-
-def _permuted(node: Node, look: Look) -> Triangles:
-    rank = len(node.outputs[0].shape)
-    last = [each % rank for each in node.args[1][-2:]]
-    if last == [rank - 1, rank - 2]:
-        return frozenset(_SWAPPED[each] for each in look(node.args[0]))
-    return look(node.args[0]) if last == [rank - 2, rank - 1] else ANY
+    return frozenset(_SWAPPED[each] for each in look(node.args[0])) if _transposes(node) else ANY
 
 
 def _sum(node: Node, look: Look) -> Triangles:
@@ -169,7 +219,7 @@ _RULES: dict[str, Callable[[Node, Look], Triangles]] = {
     "aten.numpy_T.default": _flipped,
     "aten.mH.default": _flipped,
     "aten.adjoint.default": _flipped,
-    "aten.permute.default": _permuted,
+    "aten.permute.default": _flipped,
     "aten.neg.default": _same,
     "aten.clone.default": _same,
     "aten.add.Tensor": _sum,

@@ -78,10 +78,12 @@ def solve_triangular(
     left: bool = True,
     unit: bool = False,
     triangles: Triangles = ANY,
+    symmetric: bool = False,
 ) -> Tensor:
     """Solve ``a x = y``, or ``x a = y``; one triangle of ``a`` is read.
 
     :param triangles: to which ``y`` is confined.
+    :param symmetric: the solution is known to be symmetric.
     """
     if 1 <= a.shape[-1] <= LARGEST and y.numel:
         return small_solve(b, a, y, upper, left, unit)
@@ -92,30 +94,34 @@ def solve_triangular(
     rows, columns = y.shape[-2:]
     n = a.shape[-1]
     out = b.new(right_side.shape, y.kind)
-    turned = b.new((columns, rows) if not left else (), y.kind)  # the transposed right side
+    turned = b.new(() if left or symmetric else (columns, rows), y.kind)  # the transposed right side
 
     def one_by_tiles(k: Kernel, offset: Linear) -> None:
         target = solution = element_address(k, out, offset.scale(rows * columns))
         strides = [dense.i64(each) for each in ((1, n) if is_flipped else (n, 1))]
         size = [dense.i64(rows), dense.i64(columns)]
         confined = dense.LOWER if (dense.LOWER if left else dense.UPPER) in triangles else None
+        turn = dense.transpose(k.module, k.lanes)
         if not left:
             # The transposed system is solved, with the transposed matrix.
-            solution = k.pointer(turned)
-            dense.call(k, dense.transpose(k.module, k.lanes), solution, target, *size)
+            solution = target if symmetric else k.pointer(turned)
+            dense.call(k, turn, solution, element_address(k, right_side, offset.scale(rows * columns)), *size)
             strides.reverse()
             size.reverse()
         dense.call(
             k,
-            dense.solve(k.module, k.lanes, upper == left, unit, confined),
+            dense.solve(k.module, k.lanes, upper == left, unit, confined, symmetric),
             solution,
             size[1],
             element_address(k, matrix, offset.scale(n * n)),
             *strides,
             *size,
         )
-        if not left:
-            dense.call(k, dense.transpose(k.module, k.lanes), target, solution, *size)
+        if symmetric:
+            known = dense.LOWER if upper == left else dense.UPPER
+            dense.call(k, dense.mirror(k.module, k.lanes, known), target, size[0])
+        elif not left:
+            dense.call(k, turn, target, solution, *size)
 
     def one_by_blas(k: Kernel, offset: Linear) -> None:
         # The stored matrix, seen by columns, is a' (or a, if what we were given is a transpose).
@@ -138,12 +144,14 @@ def solve_triangular(
         )
 
     def run(k: Kernel) -> None:
-        fill(k, out, right_side)
-        one = one_by_tiles if by_tiles(k, a, rows, columns) else one_by_blas
+        tiled = by_tiles(k, a, rows, columns)
+        if left or not tiled:
+            fill(k, out, right_side)
+        one = one_by_tiles if tiled else one_by_blas
         if out.numel:
             each_matrix(k, math.prod(batch), lambda offset: one(k, offset))
 
-    b.add(Extern([right_side], [matrix], [out, turned], run))
+    b.add(Extern([right_side], [matrix] if left else [matrix, right_side], [out, turned], run))
     return out
 
 
@@ -161,7 +169,8 @@ def _solve_triangular(
     b: Builder, a: Tensor, y: Tensor, upper: bool, left: bool = True, unitriangular: bool = False
 ) -> Tensor:
     triangles = b.matrices.triangles(b.current.args[1])
-    return solve_triangular(b, a, y, upper, left, unitriangular, triangles)
+    symmetric = b.out() in b.matrices.symmetric
+    return solve_triangular(b, a, y, upper, left, unitriangular, triangles, symmetric)
 
 
 @operation("aten.triangular_solve.default")

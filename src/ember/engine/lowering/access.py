@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .elements import BYTES, MEMORY, Reg, is_float, operand, type_name
+from .elements import BYTES, LLVM, MEMORY, Reg, is_float, operand, type_name
 from .text import Text
 
 
@@ -21,6 +21,14 @@ def load(t: Text, address: str, kind: str, lanes: int, mask: Reg | None, invaria
     """Load consecutive elements; inactive lanes hold zero."""
     suffix = ", !invariant.load !0" if invariant else ""
     size = BYTES[kind]
+    count = _known_count(mask)
+    if count is not None and count & (count - 1) == 0 and kind != "i1":
+        part = load(t, address, kind, count, None, invariant)
+        if count == 1:
+            full = f"{type_name(kind, lanes)} zeroinitializer"
+            return t.fresh(f"insertelement {full}, {LLVM[kind]} {part.text}, i64 0", kind, lanes)
+        zeros = Reg("zeroinitializer", kind, count)
+        return t.shuffle_two(part, zeros, list(range(count)) + [count] * (lanes - count))
     if lanes == 1:
         reg = t.fresh(f"load {MEMORY[kind]}, ptr {address}, align {size}{suffix}", kind)
     elif mask is None:
@@ -53,6 +61,10 @@ def gather(t: Text, addresses: str, kind: str, lanes: int, mask: Reg | None) -> 
 def store(t: Text, address: str, value: Reg, lanes: int, mask: Reg | None) -> None:
     """Store consecutive elements of the active lanes."""
     size, cell = BYTES[value.kind], MEMORY[value.kind]
+    count = _known_count(mask)
+    if count is not None and value.kind != "i1":
+        _store_parts(t, address, t.splat(value, lanes), count)
+        return
     value = _to_memory(t, t.splat(value, lanes) if lanes > 1 else value)
     if lanes == 1:
         t.line(f"store {cell} {value.text}, ptr {address}, align {size}")
@@ -63,6 +75,28 @@ def store(t: Text, address: str, value: Reg, lanes: int, mask: Reg | None) -> No
         name = t.module.declare(f"llvm.masked.store.{short}.p0", f"void %s({full}, ptr, i32, <{lanes} x i1>)")
         active = t.splat(mask, lanes).text
         t.line(f"call void @{name}({full} {value.text}, ptr {address}, i32 {size}, <{lanes} x i1> {active})")
+
+
+def _known_count(mask: Reg | None) -> int | None:
+    """Return the number of active lanes if these are known, and the first ones."""
+    if mask is None or not mask.text.startswith("<i1"):
+        return None
+    return mask.text.count("true")
+
+
+def _store_parts(t: Text, address: str, value: Reg, count: int) -> None:
+    """Store the first elements by powers of two.
+
+    A load of what follows them must wait for a masked store to reach the cache, but not for these.
+    """
+    start, size = 0, value.lanes
+    while start < count:
+        while size > count - start:
+            size //= 2
+        part = t.shuffle(value, list(range(start, start + size)))
+        place = t.pure(f"getelementptr {MEMORY[value.kind]}, ptr {address}, i64 {start}", "i64").text
+        store(t, place if start else address, part, size, None)
+        start += size
 
 
 def scatter(t: Text, addresses: str, value: Reg, lanes: int, mask: Reg | None) -> None:

@@ -1,5 +1,6 @@
 """Check reductions and cumulative operations against eager torch."""
 
+import itertools
 import math
 
 import pytest
@@ -146,3 +147,23 @@ def test_stable_sort_keeps_ties_and_puts_nan_last():
         return [*torch.sort(x, stable=True), *torch.sort(x, stable=True, descending=True)]
 
     agree(both, x)
+
+
+@pytest.mark.parametrize("shape", [(3, 19, 20), (5, 17, 9), (2, 3, 16, 12), (2, 40, 3), (4, 16, 45)], ids=str)
+def test_sums_over_every_choice_of_dimensions_in_one_nest(shape):
+    def several(x, y):
+        wide = (x.unsqueeze(-2) - y).square()
+        dims = range(-len(shape), 0)
+        choices = [c for size in range(1, len(shape) + 1) for c in itertools.combinations(dims, size)]
+        return [wide.sum(choice) for choice in choices] + [wide.amax(-1), wide.sum(-1, keepdim=True) * wide]
+
+    agree(several, tensor((*shape[:-2], shape[-1])), tensor(shape, seed=1), rtol=1e-10)
+
+
+@pytest.mark.parametrize("length", range(1, 20))
+def test_ends_of_rows_are_stored_by_powers_of_two(length):
+    def several(x, y):
+        rows = x.exp() + y
+        return [rows, rows.sum(0), rows.cumsum(0), rows > 1.0, rows.to(torch.int32), rows.float()]
+
+    agree(several, tensor((5, length)), tensor((5, length), seed=1))

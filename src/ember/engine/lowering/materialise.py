@@ -94,7 +94,7 @@ def materialise(
 
 def _selects(consumer: Map) -> bool:
     """Say whether each element of the operands is read about once although the consumer is larger."""
-    return consumer.cost == 0 and len(consumer.operands) > 0
+    return consumer.cost == 0 and len(consumer.operands) > 0 and consumer.expanded is None
 
 
 def _iterations(consumer: Map | Stage) -> int:

@@ -140,7 +140,7 @@ class _Nest:
             num_rows,
             lanes,
             lambda row: self.level(1, [row]),
-            self.height,
+            self.height if len(self.space) == 2 else 0,
             self.tile.run,
         )
 
@@ -159,9 +159,10 @@ class _Nest:
                 self.k.flat = None
 
             start = 0
-            if depth == 0 and self.height:
-                start = self.space[0] - self.space[0] % self.height
-                counted(self.k, 0, start, self.height, 1, self.tile.run, self.space[0])
+            if depth == len(self.space) - 2 and self.height:
+                extent = self.space[depth]
+                start = extent - extent % self.height
+                counted(self.k, 0, start, self.height, 1, lambda row: self.tile.run(row, variables), extent)
             if start < self.space[depth]:
                 loop(
                     self.k,

@@ -19,13 +19,15 @@ MOST_INSTRUCTIONS = 600  # of a tile's straight code
 
 def tile_height(k: Kernel, members: Sequence[Stage], space: tuple[int, ...]) -> int:
     """Return how many rows to take at once, or 0 where rows are better taken singly."""
-    if k.lanes == 1 or len(space) != 2 or not all(isinstance(each, (MapStage, Reduce)) for each in members):
+    if k.lanes == 1 or len(space) < 2 or not all(isinstance(each, (MapStage, Reduce)) for each in members):
         return 0
-    rows, columns = space
+    rows, columns = space[-2:]
     if rows < 2 * k.lanes or columns == 0 or (columns % k.lanes and not k.masked_tails):
         return 0
     reductions = [each for each in members if isinstance(each, Reduce)]
-    if not any(each.reduced != (True, True) for each in reductions):
+    if all(all(each.reduced) for each in reductions):
+        return 0
+    if any(any(each.reduced[:-2]) and each.reduced[-2:] == (False, True) for each in reductions):
         return 0
     chunks = math.ceil(columns / k.lanes)
     weight = sum(each.weight for each in members) * (chunks if chunks <= UNROLLED_CHUNKS else 1)
@@ -33,7 +35,7 @@ def tile_height(k: Kernel, members: Sequence[Stage], space: tuple[int, ...]) -> 
 
 
 class Tile:
-    """The rows ``first … first + height − 1`` of a nest over rows and columns.
+    """The rows ``first … first + height − 1`` of a nest whose innermost loops are over rows and columns.
 
     :param accumulate: takes the combined values of all rows for reductions that are not along the columns.
     """
@@ -51,16 +53,18 @@ class Tile:
         self.columns = columns
         self.height = height
         self.accumulate = accumulate
-        self.along = [each for each in members if isinstance(each, Reduce) and each.reduced == (False, True)]
+        self.along = [
+            each for each in members if isinstance(each, Reduce) and each.reduced[-2:] == (False, True)
+        ]
 
-    def run(self, first: Linear) -> None:
-        """Emit the tile."""
+    def run(self, first: Linear, outer: Sequence[Linear] = ()) -> None:
+        """Emit the tile, inside loops with the variables ``outer``."""
         k = self.k
         slots = {stage: [self._open(stage) for _ in range(self.height)] for stage in self.along}
         rows = [first.shift(row) for row in range(self.height)]
-        loop(k, self.columns, k.lanes, lambda column: self._body(rows, column, slots))
+        loop(k, self.columns, k.lanes, lambda column: self._body(outer, rows, column, slots))
         for stage in self.along:
-            self._close(stage, first, slots[stage])
+            self._close(stage, outer, first, slots[stage])
 
     def _open(self, stage: Reduce) -> list[str]:
         k = self.k
@@ -69,22 +73,31 @@ class Tile:
             k.line(f"store {type_name(init.kind, k.lanes)} {k.splat(init, k.lanes).text}, ptr {cell}")
         return cells
 
-    def _body(self, rows: list[Linear], column: Linear, slots: dict[Reduce, list[list[str]]]) -> None:
+    def _body(
+        self,
+        outer: Sequence[Linear],
+        rows: list[Linear],
+        column: Linear,
+        slots: dict[Reduce, list[list[str]]],
+    ) -> None:
         k = self.k
         for stage in self.members:
             if isinstance(stage, MapStage):
                 for row in rows:
-                    map_element(k, stage, spread([row, column], stage.tensor.shape))
+                    map_element(k, stage, spread([*outer, row, column], stage.tensor.shape))
             elif isinstance(stage, Reduce):
-                values = [stage.value(k, spread([row, column], stage.shape)) for row in rows]
+                values = [stage.value(k, spread([*outer, row, column], stage.shape)) for row in rows]
                 if stage in slots:
                     for cells, each in zip(slots[stage], values, strict=True):
                         self._combine(stage, cells, each)
-                else:
+                elif stage.reduced[-2]:
                     while len(values) > 1:
                         pairs = zip(values[::2], values[1::2], strict=True)
                         values = [stage.combine(k, one, other) for one, other in pairs]
-                    self.accumulate(stage, [rows[0], column], values[0])
+                    self.accumulate(stage, [*outer, rows[0], column], values[0])
+                else:
+                    for row, each in zip(rows, values, strict=True):
+                        self.accumulate(stage, [*outer, row, column], each)
 
     def _combine(self, stage: Reduce, cells: list[str], values: list[Reg]) -> None:
         k = self.k
@@ -101,7 +114,7 @@ class Tile:
             for cell, init in zip(cells, stage.init, strict=True)
         ]
 
-    def _close(self, stage: Reduce, first: Linear, slots: list[list[str]]) -> None:
+    def _close(self, stage: Reduce, outer: Sequence[Linear], first: Linear, slots: list[list[str]]) -> None:
         """Combine each row's lanes, the rows' results ending in the lanes of one register."""
         k = self.k
         parts = [self._load(stage, cells) for cells in slots]
@@ -121,7 +134,7 @@ class Tile:
         row = row.shift(first.const) if rest == 1 else row
         mask, k.mask = k.mask, None
         for tensor, reg in zip(stage.outputs, stage.finish(k, parts[0]), strict=True):
-            k.write(tensor, spread([row], tensor.shape), reg)
+            k.write(tensor, spread([*outer, row], tensor.shape), reg)
         k.mask = mask
 
 

@@ -15,6 +15,18 @@ from .torch_distribution import TorchDistribution, expand_parameters
 _EMPTY = torch.Size()
 
 
+def _draw_angles(concentration: Tensor) -> Tensor:
+    """Draw from von Mises distributions around zero."""
+    angles = torch.distributions.VonMises(torch.zeros_like(concentration), concentration, validate_args=False)
+    return torch.distributions.VonMises.sample(angles)
+
+
+# An operation of its own, since torch's sampler loops until all are accepted, which a capture cannot record.
+_library = torch.library.Library("ember", "FRAGMENT")
+_library.define("von_mises(Tensor concentration) -> Tensor", tags=torch.Tag.nondeterministic_seeded)
+_library.impl("von_mises", _draw_angles, "CompositeExplicitAutograd")
+
+
 class VonMises(torch.distributions.VonMises, TorchDistribution):
     """Angles around ``loc`` with ``concentration`` (positive), a Gaussian wrapped on the circle nearly."""
 
@@ -24,6 +36,13 @@ class VonMises(torch.distributions.VonMises, TorchDistribution):
     def __init__(self, loc: Parameter, concentration: Parameter, validate_args: bool | None = None) -> None:
         self.loc, self.concentration = pair(loc, concentration)
         TorchDistribution.__init__(self, self.loc.shape, _EMPTY, validate_args)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
+        """Draw angles between -π and π."""
+        shape = self._extended_shape(torch.Size(sample_shape))
+        angles = torch.ops.ember.von_mises(self.concentration.expand(shape))
+        return (angles + self.loc + math.pi) % (2.0 * math.pi) - math.pi
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ember.engine.rejection import binomial, log_gamma, poisson
+from ember.engine.rejection import binomial, log_gamma, poisson, von_mises
 from ember.engine.streams import Stream
 
 aten = torch.ops.aten
@@ -174,4 +174,9 @@ DRAWS: dict[Any, Callable[..., Any]] = {
     aten.poisson.default: lambda s, rate, _=None: poisson(s.key, rate, s.number).to(rate.dtype),
     aten.binomial.default: lambda s, n, p, _=None: binomial(s.key, n, p, s.number).to(n.dtype),
     aten.native_dropout.default: _dropout,
+}
+
+# By name: the operation belongs to the family of distributions that draws by it.
+NAMED_DRAWS: dict[str, Callable[..., Tensor]] = {
+    "ember.von_mises.default": lambda s, kappa: von_mises(s.key, kappa, s.number).to(kappa.dtype),
 }

@@ -95,3 +95,6 @@ _library.define("gamma_grad(Tensor concentration, Tensor sample) -> Tensor")
 _library.define("dirichlet_grad(Tensor sample, Tensor concentration, Tensor total) -> Tensor")
 _library.impl("gamma_grad", _gamma_grad, "CPU")
 _library.impl("dirichlet_grad", _dirichlet_grad, "CPU")
+# Shapes alone, for captures.
+_library.impl("gamma_grad", lambda concentration, sample: concentration + sample, "Meta")
+_library.impl("dirichlet_grad", lambda sample, concentration, total: sample + concentration + total, "Meta")

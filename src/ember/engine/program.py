@@ -4,8 +4,10 @@ A :class:`Program` is what capture produces, what passes rewrite and what loweri
 in-place operations of the captured function are gone: every value is immutable and logically contiguous,
 and an operation such as ``aten.select.int`` stands for the selected *value*, not for an alias.
 
-Besides ATen operations (named like ``aten.add.Tensor``), ``ember.random_bits.default`` and
-``ember.fold_in.default`` there are three nodes with regions. ``carry``, ``xs`` and ``outer`` are tuples of
+Besides ATen operations (named like ``aten.add.Tensor``) there are those of :mod:`ember.engine.random`
+(random_bits uniform fold_in permutation), of :mod:`ember.engine.rejection` (log_gamma poisson binomial
+von_mises_from_key), which are pure functions of a key, and of :mod:`ember.engine.implicit` (gamma_grad
+dirichlet_grad); and there are three nodes with regions. ``carry``, ``xs`` and ``outer`` are tuples of
 :class:`Value`; ``outer`` are the values that the regions' functions closed over, and come last among the
 regions' inputs:
 
@@ -49,7 +51,8 @@ may hold a Python number:
   floating-point results are NaN for that matrix
 
 What :mod:`ember.engine.decompositions` lists never occurs, nor do operations that random generators, masks
-of unknown content or other data-dependent shapes have a part in. An operation that is not in this list may
+of unknown content or other data-dependent shapes have a part in. With a key, random operations become those
+that :mod:`ember.engine.draws` lists. An operation that is not in this list may
 occur, if a function uses it: the interpreter runs any ATen operation, and lowering refuses what it does not
 know.
 """

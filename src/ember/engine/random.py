@@ -45,6 +45,14 @@ def _random_bits_eager(key: torch.Tensor, num: int, stream: int = 0) -> torch.Te
     return torch.from_numpy(np.concatenate([x0, x1])[:num].view(np.int64))
 
 
+def _uniform_eager(
+    key: torch.Tensor, shape: Sequence[int], digits: int = 52, stream: int = 0
+) -> torch.Tensor:
+    bits = _random_bits_eager(key, math.prod(shape), stream).reshape(tuple(shape))
+    integers = (bits >> (64 - digits)) & ((1 << digits) - 1)
+    return (integers.to(torch.float64) + 0.5) * 2.0**-digits
+
+
 def _fold_in_eager(key: torch.Tensor, data: torch.Tensor) -> torch.Tensor:
     words = key.detach().numpy().view(np.uint64)
     counter = data.detach().reshape(1).numpy().view(np.uint64)
@@ -68,11 +76,24 @@ def _permutation_eager(key: torch.Tensor, n: int, count: int, stream: int = 0) -
 # Operations of their own, so that a capture sees one node and machine code inlines the rounds.
 _library = torch.library.Library("ember", "DEF")
 _library.define("random_bits(Tensor key, int num, int stream=0) -> Tensor")
+_library.define("uniform(Tensor key, int[] shape, int digits=52, int stream=0) -> Tensor")
 _library.define("fold_in(Tensor key, Tensor data) -> Tensor")
 _library.define("permutation(Tensor key, int n, int count, int stream=0) -> Tensor")
 _library.impl("random_bits", _random_bits_eager, "CPU")
+_library.impl("uniform", _uniform_eager, "CPU")
 _library.impl("fold_in", _fold_in_eager, "CPU")
 _library.impl("permutation", _permutation_eager, "CPU")
+
+
+def _blank(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    return torch.empty(tuple(shape), dtype=dtype, device="meta")
+
+
+# Shapes alone, for captures.
+_library.impl("random_bits", lambda key, num, stream=0: _blank((num,), torch.int64), "Meta")
+_library.impl("uniform", lambda key, shape, digits=52, stream=0: _blank(shape, torch.float64), "Meta")
+_library.impl("fold_in", lambda key, data: _blank((2,), torch.int64), "Meta")
+_library.impl("permutation", lambda key, n, count, stream=0: _blank((count,), torch.int64), "Meta")
 
 
 def key(seed: int) -> torch.Tensor:
@@ -106,16 +127,18 @@ def uniform(
 ) -> torch.Tensor:
     """Draw from the open interval (0, 1), on a grid of 2**52 points (2**23 for float32)."""
     digits = 52 if dtype == torch.float64 else 23
-    bits = random_bits(key, math.prod(shape), stream).reshape(tuple(shape))
-    integers = (bits >> (64 - digits)) & ((1 << digits) - 1)
-    return ((integers.to(torch.float64) + 0.5) * 2.0**-digits).to(dtype)
+    return _as(dtype, torch.ops.ember.uniform(key, tuple(shape), digits, stream))
 
 
 def normal(
     key: torch.Tensor, shape: Sequence[int] = (), dtype: torch.dtype = torch.float64, stream: int = 0
 ) -> torch.Tensor:
     """Draw from the standard normal distribution by inversion."""
-    return torch.special.ndtri(uniform(key, shape, torch.float64, stream)).to(dtype)
+    return _as(dtype, torch.special.ndtri(uniform(key, shape, torch.float64, stream)))
+
+
+def _as(dtype: torch.dtype, numbers: torch.Tensor) -> torch.Tensor:
+    return numbers if numbers.dtype == dtype else numbers.to(dtype)
 
 
 def permutation(key: torch.Tensor, n: int, count: int | None = None, stream: int = 0) -> torch.Tensor:

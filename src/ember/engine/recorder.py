@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ember.engine import aliasing, masks
 from ember.engine.decompositions import DECOMPOSITIONS
-from ember.engine.draws import DRAWS, options
+from ember.engine.draws import DRAWS, NAMED_DRAWS, options
 from ember.engine.operations import Operation, classify
 from ember.engine.recording import Recording
 from ember.engine.streams import new_stream
@@ -60,7 +60,15 @@ class DispatchRecorder(Recording, TorchDispatchMode):
                 return decomposition(*args, **kwargs)
         if op.is_shape_only:
             return self._fold(op, func, args, kwargs)
-        result = func(*self.concrete(args), **{name: self.concrete(each) for name, each in kwargs.items()})
+        if op.name.startswith("ember."):
+            # Drawing would cost time, and what is drawn means nothing here.
+            shapes = [
+                each.to("meta") if isinstance(each, torch.Tensor) else each for each in self.concrete(args)
+            ]
+            result = torch.empty_like(func(*shapes), device="cpu")
+        else:
+            named = {name: self.concrete(each) for name, each in kwargs.items()}
+            result = func(*self.concrete(args), **named)
         if op.is_metadata:
             return result
         if op.is_view:
@@ -140,7 +148,7 @@ class DispatchRecorder(Recording, TorchDispatchMode):
         """Record a random operation as one that draws from a stream of its own."""
         if self.root.key is None:
             self.refuse("random numbers from torch's generator change from call to call", op.name)
-        draw = DRAWS.get(func)
+        draw = DRAWS.get(func) or NAMED_DRAWS.get(op.name)
         if draw is None:
             self.refuse("the random operation has no form that draws from a key", op.name)
         if any(isinstance(each, torch.Generator) for each in (*args, *kwargs.values())):

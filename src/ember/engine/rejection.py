@@ -1,4 +1,4 @@
-"""Draw gamma, Poisson and binomial numbers from keys, each element by attempts of its own.
+"""Draw gamma, Poisson, binomial and von Mises numbers from keys, each element by attempts of its own.
 
 Element ``e`` takes, in attempt ``a``, the two words of the generator's block ``(e, stream + 2**32 a)``;
 attempt 0 serves what is drawn once. Machine code (:mod:`ember.engine.lowering.operations.rejections`) does
@@ -142,13 +142,47 @@ def _binomial(key: Tensor, count: Tensor, prob: Tensor, stream: int = 0) -> Tens
     return torch.where(valid, result, math.nan).reshape(count.shape)
 
 
+def _von_mises(key: Tensor, concentration: Tensor, stream: int = 0) -> Tensor:
+    kappa = concentration.detach().to(torch.float64).reshape(-1)
+    blocks = Blocks(key, stream)
+    valid = (kappa >= 0.0) & (kappa < math.inf)
+    tau = 1.0 + torch.sqrt(1.0 + 4.0 * kappa * kappa)
+    width = tau + torch.sqrt(2.0 * tau)
+    rho = 2.0 * kappa / width  # of the wrapped Cauchy distribution that proposes
+    height = 0.25 * width * (1.0 - rho * rho) ** 2
+
+    def once(places: Tensor, attempt: int) -> tuple[Tensor, Tensor]:
+        u, v = blocks.uniforms(places, attempt)
+        half, rho_here = torch.tan(math.pi * u), rho[places]
+        z = (1.0 - half * half) / (1.0 + half * half)
+        c = height[places] / (1.0 + rho_here * rho_here + 2.0 * rho_here * z)
+        angle = 2.0 * torch.atan((1.0 - rho_here) / (1.0 + rho_here) * half)
+        return angle, torch.log(c / v) + 1.0 - c >= 0.0
+
+    result = _attempt(valid, torch.zeros_like(kappa), once)
+    return torch.where(valid, result, math.nan).reshape(concentration.shape)
+
+
 _library = torch.library.Library("ember", "FRAGMENT")
 _library.define("log_gamma(Tensor key, Tensor concentration, int stream=0) -> Tensor")
 _library.define("poisson(Tensor key, Tensor rate, int stream=0) -> Tensor")
 _library.define("binomial(Tensor key, Tensor count, Tensor prob, int stream=0) -> Tensor")
+_library.define("von_mises_from_key(Tensor key, Tensor concentration, int stream=0) -> Tensor")
 _library.impl("log_gamma", _log_gamma, "CPU")
 _library.impl("poisson", _poisson, "CPU")
 _library.impl("binomial", _binomial, "CPU")
+_library.impl("von_mises_from_key", _von_mises, "CPU")
+
+
+def _blank(shape: torch.Size) -> Tensor:
+    return torch.empty(shape, dtype=torch.float64, device="meta")
+
+
+# Shapes alone, for captures.
+_library.impl("log_gamma", lambda key, concentration, stream=0: _blank(concentration.shape), "Meta")
+_library.impl("poisson", lambda key, rate, stream=0: _blank(rate.shape), "Meta")
+_library.impl("binomial", lambda key, count, prob, stream=0: _blank((count + prob).shape), "Meta")
+_library.impl("von_mises_from_key", lambda key, concentration, stream=0: _blank(concentration.shape), "Meta")
 
 
 def log_gamma(key: Tensor, concentration: Tensor, stream: int = 0) -> Tensor:
@@ -176,3 +210,11 @@ def binomial(key: Tensor, count: Tensor, prob: Tensor, stream: int = 0) -> Tenso
     of binomial random variates*.
     """
     return torch.ops.ember.binomial(key, count, prob, stream)
+
+
+def von_mises(key: Tensor, concentration: Tensor, stream: int = 0) -> Tensor:
+    """Draw angles around 0, as float64, from von Mises distributions.
+
+    Best & Fisher (1979), *Efficient simulation of the von Mises distribution*, section 3.
+    """
+    return torch.ops.ember.von_mises_from_key(key, concentration, stream)

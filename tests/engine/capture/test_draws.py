@@ -10,6 +10,7 @@ import pytest
 import scipy.stats
 import torch
 
+import ember.distributions as dist
 from ember.engine import control, random
 from ember.engine.capture import capture
 from ember.engine.interpret import interpret
@@ -53,6 +54,14 @@ CONTINUOUS = {
     ),
     "Student": (
         lambda: torch.distributions.StudentT(3.0, validate_args=False).rsample((NUM,)), scipy.stats.t(3.0)
+    ),
+    "von Mises": (lambda: dist.VonMises(0.0, torch.tensor(2.0)).sample((NUM,)), scipy.stats.vonmises(2.0)),
+    "von Mises, wide": (
+        lambda: dist.VonMises(0.0, torch.tensor(1e-7)).sample((NUM,)),
+        scipy.stats.uniform(-math.pi, 2 * math.pi),
+    ),
+    "von Mises, narrow": (
+        lambda: dist.VonMises(1.0, torch.tensor(1e4).double()).sample((NUM,)), scipy.stats.vonmises(1e4, 1.0)
     ),
     "log_normal_": (lambda: torch.empty(NUM).log_normal_(1.0, 0.5), scipy.stats.lognorm(0.5, 0, math.e)),
 }  # fmt: skip

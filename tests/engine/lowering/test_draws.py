@@ -4,6 +4,7 @@ import pytest
 import torch
 from lowering_checks import agree
 
+import ember.distributions  # noqa: F401 - defines an operation
 from ember.engine import control, random
 
 KEY = random.key(8)
@@ -29,6 +30,7 @@ OPERATIONS = {
     "Poisson": lambda x: torch.poisson(x * torch.tensor([[0.1], [1.0], [4.0], [300.0]])),
     "binomial": lambda x: torch.binomial(torch.tensor([[3.0], [40.0], [1e5]]), torch.sigmoid(x)),
     "Student": lambda x: x * torch.distributions.StudentT(2.0).rsample((3, 11)),
+    "von Mises": lambda x: torch.ops.ember.von_mises(x * 10 ** (x - 4)),
     "dropout": lambda x: torch.nn.functional.dropout(x, 0.5),
 }
 

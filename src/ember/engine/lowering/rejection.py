@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from . import functions, joining
 from .elements import Reg, const
-from .mathematics import f64, i64
+from .mathematics import i64
 from .text import Text
-from .threefry import threefry
+from .threefry import threefry, uniform
 
 
 class Blocks:
@@ -22,12 +22,6 @@ class Blocks:
         word = t.add(self.stream, t.binary("shl", attempt, i64(32)))
         first, second = threefry(t, self.key, self.places, word)
         return uniform(t, first), uniform(t, second)
-
-
-def uniform(t: Text, word: Reg) -> Reg:
-    """Turn 64 bits into a number of the open interval (0, 1)."""
-    digits = t.binary("or", t.binary("lshr", word, i64(12)), i64(0x3FF0000000000000))
-    return t.add(t.sub(t.bitcast(digits, "f64"), f64(1.0)), f64(2.0**-53))
 
 
 Draw = Callable[[Text, Blocks, Sequence[Reg]], Reg]

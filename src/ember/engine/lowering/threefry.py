@@ -14,6 +14,15 @@ def _rotate(t: Text, x: Reg, amount: int) -> Reg:
     return t.binary("or", left, t.binary("lshr", x, const(64 - amount, "i64")))
 
 
+def uniform(t: Text, word: Reg, digits: int = 52) -> Reg:
+    """Turn the first ``digits`` of 64 bits into a number of the open interval (0, 1)."""
+    # As the digits of a number between 1 and 2.
+    kept = t.binary("lshr", word, const(64 - digits, "i64"))
+    kept = t.binary("shl", kept, const(52 - digits, "i64")) if digits < 52 else kept
+    number = t.bitcast(t.binary("or", kept, const(0x3FF0000000000000, "i64")), "f64")
+    return t.add(t.sub(number, const(1.0, "f64")), const(0.5 * 2.0**-digits, "f64"))
+
+
 def threefry(t: Text, key: tuple[Reg, Reg], counter: Reg, word: Reg) -> tuple[Reg, Reg]:
     """Encrypt the block ``(counter, word)`` under ``key``."""
     k0, k1 = key

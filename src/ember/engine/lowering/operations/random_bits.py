@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
+
 from .. import conditions
 from ..builder import Builder, operation
 from ..elements import Reg, const
 from ..index import ZERO, Linear
 from ..kernel import Kernel
 from ..tensors import Index, Tensor
-from ..threefry import threefry
+from ..threefry import threefry, uniform
 
 _FOLD = 1
 
@@ -44,6 +47,12 @@ def _element(k: Kernel, key: Tensor, index: Index, half: int, stream: int) -> Re
     counter = k.select(second, k.sub(place, const(half, "i64")), place)
     x0, x1 = threefry(k, key_words(k, key), counter, const(stream, "i64"))
     return k.select(second, x1, x0)
+
+
+@operation("ember.uniform.default")
+def _uniform(b: Builder, key: Tensor, shape: Sequence[int], digits: int = 52, stream: int = 0) -> Tensor:
+    words = b.reshape(random_bits(b, key, prod(shape), stream), shape)
+    return b.pointwise(lambda k, word: uniform(k, word, digits), words, compute="i64", kind="f64", cost=4)
 
 
 @operation("ember.fold_in.default")

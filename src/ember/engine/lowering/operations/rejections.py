@@ -1,4 +1,4 @@
-"""Lower gamma, Poisson and binomial draws, attempt for attempt those of :mod:`ember.engine.rejection`."""
+"""Lower draws by rejection, attempt for attempt those of :mod:`ember.engine.rejection`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ember.engine.rejection import INVERTED
 from .. import mathematics, rejection
 from ..builder import Builder, operation
 from ..elements import Reg
+from ..foreign import LIBM, external
 from ..index import ravel
 from ..kernel import Kernel
 from ..mathematics import f64, i64
@@ -151,6 +152,31 @@ def _binomial(t: Text, blocks: Blocks, given: Sequence[Reg]) -> Reg:
     return t.select(valid, result, f64(math.nan))
 
 
+def _von_mises(t: Text, blocks: Blocks, given: Sequence[Reg]) -> Reg:
+    (kappa,) = given
+    valid = _within(t, kappa, "ge")
+    square = t.mul(t.mul(f64(4.0), kappa), kappa)
+    tau = t.add(f64(1.0), t.unary("sqrt", t.add(f64(1.0), square)))
+    width = t.add(tau, t.unary("sqrt", t.mul(f64(2.0), tau)))
+    rho = t.div(t.mul(f64(2.0), kappa), width)
+    rest = t.sub(f64(1.0), t.mul(rho, rho))
+    height = t.mul(t.mul(f64(0.25), width), t.mul(rest, rest))
+    narrowing = t.div(t.sub(f64(1.0), rho), t.add(f64(1.0), rho))
+
+    def once(u: Reg, v: Reg) -> tuple[Reg, Reg]:
+        half = external(t, LIBM, "tan", t.mul(f64(math.pi), u))
+        squared = t.mul(half, half)
+        z = t.div(t.sub(f64(1.0), squared), t.add(f64(1.0), squared))
+        nearness = t.add(t.add(f64(1.0), t.mul(rho, rho)), t.mul(t.mul(f64(2.0), rho), z))
+        c = t.div(height, nearness)
+        angle = t.mul(f64(2.0), external(t, LIBM, "atan", t.mul(narrowing, half)))
+        left = t.sub(t.add(_log(t, t.div(c, v)), f64(1.0)), c)
+        return angle, t.compare("ge", left, f64(0.0))
+
+    result = rejection.attempt(t, blocks, valid, f64(0.0), once)
+    return t.select(valid, result, f64(math.nan))
+
+
 def _register(name: str, draw: rejection.Draw, arity: int) -> None:
     @operation(f"ember.{name}.default")
     def lower(b: Builder, key: Tensor, *given: Any) -> Tensor:
@@ -172,3 +198,4 @@ def _register(name: str, draw: rejection.Draw, arity: int) -> None:
 _register("log_gamma", _log_gamma, 1)
 _register("poisson", _poisson, 1)
 _register("binomial", _binomial, 2)
+_register("von_mises_from_key", _von_mises, 1)

@@ -192,6 +192,8 @@ UNIVARIATE = [
            bad=BAD_SCALE, bad_value=vec(-5.0, 0.0, 10.0)),
     Family("TruncatedNormal", REAL, lambda x, loc, scale, low: _truncated(x, loc, scale, low, np.inf),
            fixed={"low": 0.0}, bad_value=vec(-5.0, 1.0, 10.0), tag="-below"),
+    Family("StableWithLogProb", {"stability": vec(1.5, 0.8, 1.0), "skew": vec(0.3, -0.5, 0.6), "scale": SCALE, "loc": LOC},
+           None, moments=False, bad={"stability": vec(2.5, 1.0, 1.0)}),
     Family("VonMises", {"loc": LOC, "concentration": SCALE},
            lambda x, loc, concentration: st.vonmises.logpdf(x, concentration, loc), moments=False,
            bad={"concentration": vec(-1.0, 1.0, 1.0)}),

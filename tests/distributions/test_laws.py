@@ -48,7 +48,7 @@ def test_every_family_has_an_example():
     elsewhere = {
         "Distribution", "TorchDistribution", "TorchDistributionMixin", "ExponentialFamily", "ScoreParts",
         "MaskedDistribution", "Unit", "ImproperUniform", "RelaxedBernoulliStraightThrough",
-        "RelaxedOneHotCategoricalStraightThrough", "HiddenMarkovModel", "GaussianMRF", "LinearHMM",
+        "RelaxedOneHotCategoricalStraightThrough", "HiddenMarkovModel", "Stable", "GaussianMRF", "LinearHMM",
     }  # fmt: skip
     families = {name for name in dist.__all__ if isinstance(getattr(dist, name), type)}
     assert families - named - elsewhere == set()

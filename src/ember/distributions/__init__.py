@@ -51,6 +51,7 @@ from .scaling import ScoreParts, is_identically_one, is_identically_zero, scale_
 from .shapes import broadcast_shape, sum_leftmost, sum_rightmost
 from .simplex import Dirichlet, LogisticNormal
 from .skewed import AsymmetricLaplace, SkewLogistic, SoftAsymmetricLaplace, SoftLaplace
+from .stable import Stable, StableWithLogProb
 from .tails import FisherSnedecor, FoldedDistribution, GeneralizedPareto, Gumbel, Pareto, Weibull
 from .torch_distribution import TorchDistribution, TorchDistributionMixin
 from .transformed import TransformedDistribution
@@ -136,6 +137,8 @@ __all__ = [
     "SkewLogistic",
     "SoftAsymmetricLaplace",
     "SoftLaplace",
+    "Stable",
+    "StableWithLogProb",
     "StudentT",
     "TorchDistribution",
     "TorchDistributionMixin",

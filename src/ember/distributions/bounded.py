@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import constraints, transforms
 from torch.distributions.utils import clamp_probs
 
+from .conjugacy import log_overlap
 from .discrete import either
 from .noise import uniform
 from .parameters import NEGATIVE_INFINITY, ONE, Parameter, one, pair, several, table
@@ -82,6 +83,14 @@ class Beta(torch.distributions.Beta, TorchDistribution):
         unit = ONE[a.dtype]
         powers = torch.xlogy(a - unit, value) + torch.special.xlog1py(b - unit, -value)
         return powers + (a + b).lgamma() - a.lgamma() - b.lgamma()
+
+    def conjugate_update(self, other: Any) -> tuple[Any, Tensor]:
+        if not isinstance(other, Beta):
+            return super().conjugate_update(other)
+        updated = Beta(
+            self.concentration1 + other.concentration1 - 1.0, self.concentration0 + other.concentration0 - 1.0
+        )
+        return updated, log_overlap(self, other, updated, updated.mean)
 
 
 class AffineBeta(TorchDistribution):

@@ -12,6 +12,7 @@ from torch.distributions.utils import clamp_probs, logits_to_probs
 from torch.nn.functional import logsigmoid
 
 from ..errors import message
+from .conjugacy import log_overlap
 from .parameters import ONE, Parameter, one, table
 from .shapes import broadcast_shape
 from .torch_distribution import TorchDistribution, expand_parameters
@@ -117,6 +118,12 @@ class Categorical(torch.distributions.Categorical, TorchDistribution):
     def enumerate_support(self, expand: bool = True) -> Tensor:
         values = torch.arange(self._num_events, dtype=torch.long, device=self._param.device)
         return along_new_dim(self, values, expand)
+
+    def conjugate_update(self, other: Any) -> tuple[Any, Tensor]:
+        if not isinstance(other, Categorical):
+            return super().conjugate_update(other)
+        updated = Categorical(logits=self.logits + other.logits)
+        return updated, log_overlap(self, other, updated, updated.logits.argmax(-1))
 
 
 def categorical_of(

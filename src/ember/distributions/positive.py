@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import transforms
 
+from .conjugacy import log_overlap
 from .noise import exponential, gaussian, unfilled
 from .parameters import NEGATIVE_INFINITY, ONE, ZERO, Constant, Parameter, one, pair, table
 from .real import Cauchy, Normal
@@ -71,6 +72,12 @@ class Gamma(torch.distributions.Gamma, TorchDistribution):
             self._validate_sample(value)
         powers = torch.xlogy(concentration, rate) + torch.xlogy(concentration - ONE[rate.dtype], value)
         return powers - rate * value - concentration.lgamma()
+
+    def conjugate_update(self, other: Any) -> tuple[Any, Tensor]:
+        if not isinstance(other, Gamma):
+            return super().conjugate_update(other)
+        updated = Gamma(self.concentration + other.concentration - 1.0, self.rate + other.rate)
+        return updated, log_overlap(self, other, updated, updated.mean)
 
 
 class Chi2(torch.distributions.Chi2, TorchDistribution):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from .conjugacy import log_overlap
 from .noise import exponential, gaussian, unfilled
 from .parameters import HALF, ONE, Constant, Parameter, pair, several, table
 from .torch_distribution import TorchDistribution, expand_parameters
@@ -45,6 +47,14 @@ class Normal(torch.distributions.Normal, TorchDistribution):
         z = (value - self.loc) / self.scale
         # The normaliser first: with a constant scale it is no part of the gradient's graph.
         return torch.addcmul(_LOG_NORMALIZER[z.dtype] - self.scale.log(), z, z, value=-0.5)
+
+    def conjugate_update(self, other: Any) -> tuple[Any, Tensor]:
+        if not isinstance(other, Normal):
+            return super().conjugate_update(other)
+        precision, more = self.scale.square().reciprocal(), other.scale.square().reciprocal()
+        total = precision + more
+        updated = Normal((self.loc * precision + other.loc * more) / total, total.rsqrt())
+        return updated, log_overlap(self, other, updated, updated.loc)
 
 
 class Cauchy(torch.distributions.Cauchy, TorchDistribution):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions.dirichlet import _Dirichlet
 
+from .conjugacy import log_overlap
 from .parameters import ONE, Parameter, pair, table
 from .torch_distribution import OwnOrBase, TorchDistribution, carrying, expand_parameters, finish
 
@@ -47,6 +49,12 @@ class Dirichlet(torch.distributions.Dirichlet, TorchDistribution):
         concentration = self.concentration
         terms = torch.xlogy(concentration - ONE[concentration.dtype], value) - concentration.lgamma()
         return terms.sum(-1) + concentration.sum(-1).lgamma()
+
+    def conjugate_update(self, other: Any) -> tuple[Any, Tensor]:
+        if not isinstance(other, Dirichlet):
+            return super().conjugate_update(other)
+        updated = Dirichlet(self.concentration + other.concentration - 1.0)
+        return updated, log_overlap(self, other, updated, updated.mean)
 
 
 class LogisticNormal(torch.distributions.LogisticNormal, TorchDistribution):

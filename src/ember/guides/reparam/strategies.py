@@ -11,12 +11,15 @@ from ember.distributions import (
     ProjectedNormal,
     RelaxedBernoulli,
     RelaxedOneHotCategorical,
+    Stable,
+    StableWithLogProb,
     constraints,
 )
 from ember.guides.reparam.gumbel_softmax import GumbelSoftmaxReparam
 from ember.guides.reparam.loc_scale import LocScaleReparam
 from ember.guides.reparam.projected_normal import ProjectedNormalReparam
 from ember.guides.reparam.reparam import Reparam
+from ember.guides.reparam.stable import LatentStableReparam, StableReparam
 from ember.guides.reparam.transform import TransformReparam
 from ember.poutine import reparam
 
@@ -52,11 +55,14 @@ def _inner(msg: Any) -> Any:
 
 
 class MinimalReparam(Strategy):
-    """Rewrite only what inference cannot do without: latent sites of projected normal distributions."""
+    """Rewrite only what inference cannot do without: stable sites and latent projected normal ones."""
 
     def configure(self, msg: Any) -> Reparam | None:
         """Choose a reparameteriser for a site record, or None."""
-        if not msg["is_observed"] and isinstance(_inner(msg), ProjectedNormal):
+        fn = _inner(msg)
+        if isinstance(fn, Stable) and not isinstance(fn, StableWithLogProb):
+            return StableReparam() if msg["is_observed"] else LatentStableReparam()
+        if not msg["is_observed"] and isinstance(fn, ProjectedNormal):
             return ProjectedNormalReparam()
         return None
 
@@ -77,7 +83,9 @@ class AutoReparam(Strategy):
 
     def configure(self, msg: Any) -> Reparam | None:
         """Choose a reparameteriser for a site record, or None."""
-        fn = _inner(msg)
+        needed, fn = self._minimal.configure(msg), _inner(msg)
+        if needed is not None:
+            return needed
         if msg["is_observed"] or str(msg["name"]).endswith(("_decentered", "_base", "_normal", "_uniform")):
             return None
         if type(fn) in (RelaxedBernoulli, RelaxedOneHotCategorical):
@@ -87,4 +95,4 @@ class AutoReparam(Strategy):
         is_loc_scale = {"loc", "scale"} <= set(getattr(fn, "arg_constraints", ()))
         if is_loc_scale and fn.event_dim == 0 and fn.support is constraints.real:
             return LocScaleReparam(self.centered)
-        return self._minimal.configure(msg)
+        return None

@@ -49,6 +49,8 @@ def test_every_family_has_an_example():
         "Distribution", "TorchDistribution", "TorchDistributionMixin", "ExponentialFamily", "ScoreParts",
         "MaskedDistribution", "Unit", "ImproperUniform", "RelaxedBernoulliStraightThrough",
         "RelaxedOneHotCategoricalStraightThrough", "HiddenMarkovModel", "Stable", "GaussianMRF", "LinearHMM",
+        "ConditionalDistribution", "ConditionalTransform", "ConditionalTransformModule",
+        "ConditionalTransformedDistribution", "ConstantConditionalDistribution",
     }  # fmt: skip
     families = {name for name in dist.__all__ if isinstance(getattr(dist, name), type)}
     assert families - named - elsewhere == set()

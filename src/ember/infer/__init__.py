@@ -27,8 +27,10 @@ from ember.infer.importance import (
     TracePosterior,
     TracePredictive,
     psis_diagnostic,
+    smooth_weights,
     vectorized_importance_weights,
 )
+from ember.infer.log_likelihood import log_likelihood
 from ember.infer.mcmc import HMC, MCMC, NUTS
 from ember.infer.predictive import Predictive
 from ember.infer.resampler import MHResampler
@@ -94,6 +96,8 @@ __all__ = [
     "enable_validation",
     "infer_discrete",
     "is_validation_enabled",
+    "log_likelihood",
     "psis_diagnostic",
+    "smooth_weights",
     "vectorized_importance_weights",
 ]

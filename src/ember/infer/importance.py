@@ -216,8 +216,6 @@ def psis_diagnostic(
     :param max_plate_nesting: number of batch dims that plates use.
     :raises ValueError: if ``num_particles`` is no multiple of ``max_simultaneous_particles``.
     """
-    from arviz import psislw
-
     together = num_particles if max_simultaneous_particles is None else max_simultaneous_particles
     if num_particles % together:
         raise ValueError(
@@ -231,5 +229,18 @@ def psis_diagnostic(
         vectorized_importance_weights(model, guide, *args, **options)[0]
         for _ in range(num_particles // together)
     ]
-    _, k_hat = psislw(torch.cat(weights).double().numpy())
-    return float(k_hat)
+    return smooth_weights(torch.cat(weights))[1]
+
+
+def smooth_weights(log_weights: Tensor) -> tuple[Tensor, float]:
+    """Replace the largest importance weights by quantiles of a Pareto tail fitted to them (PSIS).
+
+    Vehtari, Simpson, Gelman, Yao & Gabry 2024, arXiv 1507.02646, as ArviZ computes it.
+
+    :param log_weights: logarithms of weights, ``(draws,)``.
+    :returns: smoothed ones, whose weights sum to one, and the shape k̂ of the tail.
+    """
+    from arviz import psislw
+
+    smoothed, k_hat = psislw(log_weights.detach().double().cpu().numpy())
+    return torch.as_tensor(smoothed).to(log_weights), float(k_hat)

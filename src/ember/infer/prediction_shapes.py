@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ember.errors import message
-from ember.poutine import mask, trace
+from ember.poutine import condition, mask, trace
+from ember.poutine.plate_messenger import PlateMessenger
 from ember.poutine.trace_struct import Trace
+
+_PLATE = "_num_predictive_samples"
 
 
 def common_lead(samples: dict[str, Any], batch_ndims: int) -> torch.Size | None:
@@ -108,3 +111,54 @@ def stack_draws(name: str, values: list[Tensor], ones: tuple[int, ...]) -> Tenso
         )
     stacked = torch.stack(values)
     return stacked.reshape(stacked.shape[:1] + ones + stacked.shape[1:])
+
+
+def chunks(
+    samples: dict[str, Tensor], total: int, size: int | None
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """Cut draws into parts of at most ``size``, and yield the number in each with its draws."""
+    step = total if size is None else size
+    for start in range(0, total, step):
+        part = {name: value[start : start + step] for name, value in samples.items()}
+        yield min(step, total - start), part
+
+
+def join_chunks(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Put results of parts of the draws together along the first dim."""
+    columns: dict[str, list[Tensor]] = {}
+    for part in parts:
+        for name, value in part.items():
+            columns.setdefault(name, []).append(value)
+    return {name: values[0] if len(values) == 1 else torch.cat(values) for name, values in columns.items()}
+
+
+def vectorized(
+    model: Callable[..., Any], samples: dict[str, Tensor], count: int, prototype: Trace
+) -> Callable[..., Any]:
+    """Return the model under an outermost plate of ``count`` draws, latent values taken from ``samples``."""
+    dim = max(
+        [plate_nesting(prototype), *(len(batch_shape_of(site)) for site in sample_sites(prototype).values())]
+    )
+    values = {}
+    for name, value in samples.items():
+        site = prototype.nodes.get(name)
+        if site is None:
+            values[name] = value
+            continue
+        shape = tuple(site["value"].shape)
+        ones = (1,) * max(dim - len(batch_shape_of(site)), 0)
+        whole = (count, *ones, *shape)
+        values[name] = value.reshape(whole) if value.numel() == torch.Size(whole).numel() else value
+    plate = PlateMessenger(_PLATE, count, dim=-dim - 1)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with plate:
+            return model(*args, **kwargs)
+
+    return condition(run, data=values)
+
+
+def with_draws(value: Tensor, lead: tuple[int, ...], shape: torch.Size) -> Tensor:
+    """Bring a value of a vectorised run to ``lead + shape``, repeated if it is the same for all draws."""
+    whole = torch.Size(lead + tuple(shape))
+    return value.reshape(whole) if value.numel() == whole.numel() else value.reshape(shape).expand(whole)

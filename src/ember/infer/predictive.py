@@ -10,22 +10,22 @@ import torch
 from torch import Tensor
 
 from ember.infer.prediction_shapes import (
-    batch_shape_of,
+    chunks,
     common_lead,
     fit_to_site,
+    join_chunks,
     missing_dims,
     plate_nesting,
     run_prototype,
     sample_sites,
     stack_draws,
     tensor_value,
+    vectorized,
+    with_draws,
     without_minibatches,
 )
 from ember.poutine import condition, mask, trace
-from ember.poutine.plate_messenger import PlateMessenger
 from ember.poutine.trace_struct import Trace
-
-_PLATE = "_num_predictive_samples"
 
 
 class Predictive(torch.nn.Module):
@@ -44,6 +44,8 @@ class Predictive(torch.nn.Module):
         for all.
     :param parallel: run the model once, under an outermost plate, rather than once per draw. The model must
         broadcast.
+    :param batch_size: the largest number of draws in one run, to bound memory; by default all of them. Of use
+        with ``parallel`` only.
     :param batch_ndims: number of leading dimensions of ``posterior_samples`` that count draws, e.g. 2 for
         chains by draws.
     :raises ValueError: if the number of draws is not known or not one.
@@ -58,6 +60,8 @@ class Predictive(torch.nn.Module):
         return_sites: Sequence[str] | None = (),
         parallel: bool = False,
         batch_ndims: int = 1,
+        *,
+        batch_size: int | None = None,
     ) -> None:
         super().__init__()
         if posterior_samples is None and num_samples is None:
@@ -80,13 +84,15 @@ class Predictive(torch.nn.Module):
             num_samples = count
         elif num_samples is None:
             raise ValueError("posterior_samples is empty: give num_samples to draw from the prior")
-        if not num_samples > 0:
-            raise ValueError(f"num_samples must be positive, got {num_samples}")
+        for name, number in (("num_samples", num_samples), ("batch_size", batch_size)):
+            if number is not None and not number > 0:
+                raise ValueError(f"{name} must be positive, got {number}")
         self.model = model
         self.guide = guide
         self.num_samples = int(num_samples)
         self.return_sites = return_sites
         self.parallel = parallel
+        self.batch_size = batch_size
         self._lead = torch.Size([self.num_samples]) if shape is None else shape
         self.posterior_samples = {
             name: value.reshape(self.num_samples, *value.shape[len(self._lead) :])
@@ -103,7 +109,10 @@ class Predictive(torch.nn.Module):
         prototype = run_prototype(self.model, args, kwargs)
         with torch.no_grad():
             if self.parallel:
-                found = self._collect(self._vectorized(samples, prototype, args, kwargs), prototype)
+                found = join_chunks(
+                    self._collect(self._vectorized(chunk, count, prototype, args, kwargs), count, prototype)
+                    for count, chunk in chunks(samples, self.num_samples, self.batch_size)
+                )
             else:
                 found = self._sequential(samples, prototype, args, kwargs)
         return {name: value.reshape(self._lead + value.shape[1:]) for name, value in found.items()}
@@ -115,13 +124,18 @@ class Predictive(torch.nn.Module):
     def get_vectorized_trace(self, *args: Any, **kwargs: Any) -> Trace:
         """Return the trace of one run of the model under an outermost plate over the draws."""
         samples = self._latents(args, kwargs)
-        return self._vectorized(samples, run_prototype(self.model, args, kwargs), args, kwargs)
+        prototype = run_prototype(self.model, args, kwargs)
+        return self._vectorized(samples, self.num_samples, prototype, args, kwargs)
 
     def _latents(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Tensor]:
         if self.guide is None:
             return self.posterior_samples
         drawn = Predictive(
-            self.guide, num_samples=self.num_samples, return_sites=None, parallel=self.parallel
+            self.guide,
+            num_samples=self.num_samples,
+            return_sites=None,
+            parallel=self.parallel,
+            batch_size=self.batch_size,
         )
         return drawn.forward(*args, **kwargs)
 
@@ -150,47 +164,23 @@ class Predictive(torch.nn.Module):
     def _vectorized(
         self,
         samples: dict[str, Tensor],
+        count: int,
         prototype: Trace,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Trace:
-        dim = max(
-            [
-                plate_nesting(prototype),
-                *(len(batch_shape_of(site)) for site in sample_sites(prototype).values()),
-            ]
-        )
-        values = {}
-        for name, value in samples.items():
-            site = prototype.nodes.get(name)
-            if site is None:
-                values[name] = value
-                continue
-            shape = tuple(site["value"].shape)
-            ones = (1,) * max(dim - len(batch_shape_of(site)), 0)
-            whole = (self.num_samples, *ones, *shape)
-            values[name] = value.reshape(whole) if value.numel() == torch.Size(whole).numel() else value
-        plate = PlateMessenger(_PLATE, self.num_samples, dim=-dim - 1)
-
-        def vectorized(*args: Any, **kwargs: Any) -> Any:
-            with plate:
-                return self.model(*args, **kwargs)
-
-        model = mask(condition(vectorized, data=values), mask=False)
+        model = mask(vectorized(self.model, samples, count, prototype), mask=False)
         return without_minibatches(trace(model).get_trace(*args, **kwargs))
 
-    def _collect(self, run: Trace, prototype: Trace) -> dict[str, Tensor]:
+    def _collect(self, run: Trace, count: int, prototype: Trace) -> dict[str, Tensor]:
         """Bring each site's value of a vectorised run to ``[draws, ...]``."""
         nesting = plate_nesting(prototype)
         found = {}
         for name in self._names(run):
             value = tensor_value(run, name)
-            expected = tensor_value(prototype, name).shape
-            shape = torch.Size((self.num_samples, *(1,) * missing_dims(prototype, name, nesting), *expected))
-            if value.numel() == shape.numel():
-                found[name] = value.reshape(shape)
-            else:
-                found[name] = value.reshape(expected).expand(shape)
+            shape = tensor_value(prototype, name).shape
+            lead = (count, *(1,) * missing_dims(prototype, name, nesting))
+            found[name] = with_draws(value, lead, shape)
         return found
 
     def _names(self, run: Trace) -> list[str]:

@@ -53,9 +53,9 @@ def check_model_guide_match(
         if model_site is None:
             continue
         if site_is_subsample(model_site) or site_is_subsample(guide_site):
-            _check_minibatches(name, model_site, guide_site)
+            _check_minibatches(name, model_site, guide_site, guide_trace.location(name))
         elif not guide_site["is_observed"] and not model_site["is_observed"]:
-            _check_shapes(name, model_site, guide_site, max_plate_nesting)
+            _check_shapes(name, model_site, guide_site, max_plate_nesting, guide_trace.location(name))
     _check_plates(model_sites, guide_sites)
 
 
@@ -102,7 +102,7 @@ def _check_names(model_sites: dict[str, Any], guide_sites: dict[str, Any]) -> No
         )
 
 
-def _check_minibatches(name: str, model_site: Any, guide_site: Any) -> None:
+def _check_minibatches(name: str, model_site: Any, guide_site: Any, where: str | None) -> None:
     sizes = [
         (int(site["fn"].size), int(site["fn"].subsample_size)) if site_is_subsample(site) else None
         for site in (model_site, guide_site)
@@ -117,11 +117,14 @@ def _check_minibatches(name: str, model_site: Any, guide_site: Any) -> None:
                 else f"the model's sample site '{name}'",
                 actual=f"size, subsample_size = {sizes[1]}" if sizes[1] else f"a sample site '{name}'",
                 fix="use one name and the same sizes in model and guide",
+                where=where,
             )
         )
 
 
-def _check_shapes(name: str, model_site: Any, guide_site: Any, max_plate_nesting: float) -> None:
+def _check_shapes(
+    name: str, model_site: Any, guide_site: Any, max_plate_nesting: float, where: str | None
+) -> None:
     model_fn, guide_fn = model_site["fn"], guide_site["fn"]
     if not (hasattr(model_fn, "event_shape") and hasattr(guide_fn, "event_shape")):
         return
@@ -132,6 +135,7 @@ def _check_shapes(name: str, model_site: Any, guide_site: Any, max_plate_nesting
             model_site,
             f"event_dim {len(model_fn.event_shape)}",
             f"event_dim {len(guide_fn.event_shape)}",
+            where,
         )
     if tuple(model_fn.event_shape) != tuple(guide_fn.event_shape):
         _refuse_shapes(
@@ -140,6 +144,7 @@ def _check_shapes(name: str, model_site: Any, guide_site: Any, max_plate_nesting
             model_site,
             model_fn.event_shape,
             guide_fn.event_shape,
+            where,
         )
     shapes = []
     for fn in (model_fn, guide_fn):
@@ -153,7 +158,8 @@ def _check_shapes(name: str, model_site: Any, guide_site: Any, max_plate_nesting
     except ValueError:
         together = None
     if together is None or _stripped(shapes[0]) != _stripped(shapes[1]):
-        _refuse_shapes(name, "Model and guide shapes disagree", model_site, shapes[0], shapes[1])
+        what = "Model and guide shapes disagree"
+        _refuse_shapes(name, what, model_site, shapes[0], shapes[1], where)
 
 
 def _stripped(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -162,7 +168,7 @@ def _stripped(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape
 
 
-def _refuse_shapes(name: str, what: str, site: Any, expected: Any, actual: Any) -> None:
+def _refuse_shapes(name: str, what: str, site: Any, expected: Any, actual: Any, where: str | None) -> None:
     raise ValueError(
         message(
             f"{what} at site '{name}'",
@@ -171,6 +177,7 @@ def _refuse_shapes(name: str, what: str, site: Any, expected: Any, actual: Any) 
             expected=f"{_shown(expected)}, as in the model",
             actual=f"{_shown(actual)} in the guide",
             fix="draw the site in the guide under the model's plates and with its .to_event(n)",
+            where=where,
         )
     )
 

@@ -6,6 +6,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -118,7 +119,7 @@ class ELBO(ABC):
     def _checked(self, bound: Any, traces: tuple[Trace, Trace]) -> Any:
         value = number(bound) if isinstance(bound, Tensor) else float(bound)
         if isinstance(value, float) and not math.isfinite(value):
-            warn_not_finite(value, traces)
+            warn_not_finite(-value, traces)
         return value
 
     def _get_traces(
@@ -165,17 +166,33 @@ def check_and_score(
     :param later: sites of the model that are like others, and are scored together with those.
     """
     if validate:
-        check_model_guide_match(model_trace, guide_trace, nesting)
-        check_factors(guide_trace)
+        with _shown(Model=model_trace, Guide=guide_trace):
+            check_model_guide_match(model_trace, guide_trace, nesting)
+            check_factors(guide_trace)
     remove_subsample_sites(guide_trace)
     remove_subsample_sites(model_trace)
-    model_trace.compute_log_prob(lambda name, _: name not in later)
-    guide_trace.compute_score_parts()
+    with _shown(Model=model_trace):
+        model_trace.compute_log_prob(lambda name, _: name not in later)
+    with _shown(Guide=guide_trace):
+        guide_trace.compute_score_parts()
     if validate:
-        for trace in (model_trace, guide_trace):
-            for site in trace.nodes.values():
-                if site["type"] == "sample" and "log_prob" in site:
-                    check_site_shape(site, nesting)
+        for role, trace in (("Model", model_trace), ("Guide", guide_trace)):
+            with _shown(**{role: trace}):
+                for name, site in trace.nodes.items():
+                    if site["type"] == "sample" and "log_prob" in site:
+                        check_site_shape(site, nesting, trace.location(name))
+
+
+@contextmanager
+def _shown(**traces: Trace) -> Iterator[None]:
+    """Append the tables of shapes of some traces to errors."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        tables = [trace.format_shapes(f"{role} Shapes:") for role, trace in traces.items()]
+        text = "\n".join([str(error), *tables])
+        kind = ValueError if isinstance(error, ValueError) else RuntimeError
+        raise kind(text).with_traceback(error.__traceback__) from error.__cause__
 
 
 class ELBOModule(torch.nn.Module):
@@ -229,6 +246,7 @@ def check_factors(guide_trace: Trace) -> None:
                     expected="has_rsample given to factor",
                     fix="factor(..., has_rsample=True) for terms of fully reparameterised sampling, such as "
                     "a Jacobian; has_rsample=False for the rest",
+                    where=guide_trace.location(name),
                 )
             )
 
@@ -251,6 +269,7 @@ def warn_not_finite(loss: float, traces: tuple[Trace, ...]) -> None:
                         plates=site["cond_indep_stack"],
                         actual=f"log_prob_sum {log_prob_sum} under {site['fn']}",
                         fix="check the parameters and values at this site; a smaller learning rate may help",
+                        where=trace.location(name),
                     ),
                     UserWarning,
                     stacklevel=4,

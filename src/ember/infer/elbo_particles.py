@@ -57,7 +57,7 @@ class ParticleELBO(ELBO):
         particles = self.draw(model, guide, args, kwargs)
         bound, surrogate = self.combine(particles)
         if not capturing() and not bool(torch.isfinite(bound)):
-            warn_not_finite(bound.item(), tuple(trace for pair in particles.traces for trace in pair))
+            warn_not_finite(-bound.item(), tuple(trace for pair in particles.traces for trace in pair))
         return bound, surrogate
 
     def draw(self, model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Particles:

@@ -11,13 +11,14 @@ from ember.errors import message
 from ember.poutine.runtime import get_plates
 
 
-def check_site_shape(site: Any, max_plate_nesting: float) -> None:
+def check_site_shape(site: Any, max_plate_nesting: float, where: str | None = None) -> None:
     """Raise unless every batch dimension of the site's log probability is a plate's, with the plate's size.
 
     Dimensions left of ``max_plate_nesting`` belong to enumeration and are not looked at.
 
     :param site: the record of a sample site whose ``log_prob`` is computed.
     :param max_plate_nesting: number of batch dimensions that plates may use; infinite for all.
+    :param where: the statement's place in the source, if known.
     :raises ValueError: if a plate does not fit in ``max_plate_nesting``, or a dimension is not declared.
     """
     expected: list[int] = []
@@ -33,6 +34,7 @@ def check_site_shape(site: Any, max_plate_nesting: float) -> None:
                     expected=f"max_plate_nesting >= {-frame.dim}",
                     actual=f"a plate at dim={frame.dim}",
                     fix=f"give the ELBO max_plate_nesting={-frame.dim}, or the plate a dim further right",
+                    where=where,
                 )
             )
         expected = [1] * (-frame.dim - len(expected)) + expected
@@ -46,10 +48,10 @@ def check_site_shape(site: Any, max_plate_nesting: float) -> None:
     declared = [1] * (length - len(expected)) + expected
     wrong = [dim for dim in range(-length, 0) if declared[dim] not in (-1, actual[dim])]
     if wrong:
-        _refuse(site, actual, declared, wrong)
+        _refuse(site, actual, declared, wrong, where)
 
 
-def _refuse(site: Any, actual: list[int], declared: list[int], wrong: list[int]) -> None:
+def _refuse(site: Any, actual: list[int], declared: list[int], wrong: list[int], where: str | None) -> None:
     name, dim = site["name"], wrong[-1]
     if declared[dim] == 1:
         fixes = [f"declare the dimension by plate('...', {actual[dim]}, dim={dim})"]
@@ -66,6 +68,7 @@ def _refuse(site: Any, actual: list[int], declared: list[int], wrong: list[int])
             expected=f"{_shape_text(declared)}, as the plates declare",
             actual=f"{_shape_text(actual)}, different at dim {', '.join(map(str, wrong))}",
             fix=", or ".join(fixes),
+            where=where,
         )
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable
@@ -22,7 +23,7 @@ def score_site(name: str, site: Any, validate: bool) -> None:
     site["unscaled_log_prob"] = log_prob = call_density(name, site, "log_prob")
     scale, mask = site["scale"], site["mask"]
     if mask is not None or type(scale) is not float or scale != 1.0:
-        log_prob = _scaled(name, site, log_prob)
+        log_prob = weighed(name, site, functools.partial(scale_and_mask, log_prob))
     store_log_prob(name, site, log_prob, validate)
 
 
@@ -79,22 +80,31 @@ def call_density(name: str, site: Any, method: str) -> Any:
         raise _named(error, name, site) from error
 
 
-def _scaled(name: str, site: Any, log_prob: Any) -> Any:
-    """Apply scale and mask; a mask that does not fit is an error that names the site."""
-    mask = site["mask"]
+def weighed(name: str, site: Any, apply: Callable[[Any, Any], Any]) -> Any:
+    """Apply a site's scale and mask by a function of them; those that do not fit are errors with its name.
+
+    :raises ValueError: for a scale or mask that does not broadcast with the log probability.
+    """
+    scale, mask = site["scale"], site["mask"]
     try:
-        return scale_and_mask(log_prob, site["scale"], mask)
+        return apply(scale, mask)
     except RuntimeError as error:
-        if not isinstance(mask, torch.Tensor):
+        weights = {"mask": mask, "scale": scale}
+        shapes = [
+            f"a {kind} of shape {tuple(weight.shape)}"
+            for kind, weight in weights.items()
+            if isinstance(weight, torch.Tensor) and weight.ndim
+        ]
+        if not shapes:
             raise
         raise ValueError(
             message(
-                f"the mask at site '{name}' does not broadcast with its log probability",
+                f"the mask or scale at site '{name}' does not broadcast with its log probability",
                 site=name,
                 plates=site["cond_indep_stack"],
-                expected=f"a mask that broadcasts with shape {tuple(log_prob.shape)}",
-                actual=f"a mask of shape {tuple(mask.shape)}",
-                fix="give the mask one element for each batch element, event dimensions left out",
+                expected=f"what broadcasts with shape {tuple(site['unscaled_log_prob'].shape)}",
+                actual=" and ".join(shapes),
+                fix="give it one element for each batch element, event dimensions left out",
             )
         ) from error
 

@@ -14,7 +14,7 @@ from ember.errors import describe_place, message
 from ember.poutine.packing import pack_site, symbolize
 from ember.poutine.runtime import Message
 from ember.poutine.shape_table import format_shapes
-from ember.poutine.site_density import call_density, score_site, store_log_prob
+from ember.poutine.site_density import call_density, score_site, store_log_prob, weighed
 
 SiteFilter = Callable[[str, Message], bool]
 
@@ -54,6 +54,11 @@ class Trace:
         """Where the sites stand in the user's source (``file:line in function``); known under validation."""
         return {name: describe_place(place) for name, place in self._places.items()}
 
+    def location(self, name: str) -> str | None:
+        """Return where one site stands in the user's source, if known."""
+        place = self._places.get(name)
+        return None if place is None else describe_place(place)
+
     # -- graph ---------------------------------------------------------------------------------------------
 
     def add_node(self, site_name: str, **kwargs: Any) -> None:
@@ -88,13 +93,18 @@ class Trace:
                     fix="rename one of them",
                 )
             )
+        fix = "rename one of them; in a loop, make the name depend on the index, e.g. f'x_{i}'"
+        if type(known["fn"]).__name__ == type(new["fn"]).__name__ == "_Subsample":
+            fix = (
+                f"make the plate '{name}' once, and enter that object each time; or rename one of the plates"
+            )
         raise RuntimeError(
             message(
                 f"Multiple sample sites named '{name}'",
                 site=name,
-                expected="a different name for each sample site of one execution",
+                expected="a different name for each sample site and plate of one execution",
                 actual=f"a first site{f' at {first}' if first else ''}, and a second one here",
-                fix="rename one of them; in a loop, make the name depend on the index, e.g. f'x_{i}'",
+                fix=fix,
             )
         )
 
@@ -195,7 +205,7 @@ class Trace:
             if site["type"] == "sample" and "score_parts" not in site:
                 parts = call_density(name, site, "score_parts")
                 site["unscaled_log_prob"] = parts.log_prob
-                site["score_parts"] = parts.scale_and_mask(site["scale"], site["mask"])
+                site["score_parts"] = weighed(name, site, parts.scale_and_mask)
                 store_log_prob(name, site, site["score_parts"].log_prob, validate)
 
     def symbolize_dims(self, plate_to_symbol: dict[str, str] | None = None) -> None:

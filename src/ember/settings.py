@@ -151,7 +151,10 @@ def _check(kwargs: dict[str, Any]) -> None:
     for name, value in kwargs.items():
         validator = _lookup(name).validator
         if validator is not None:
-            validator(value)
+            try:
+                validator(value)
+            except ValueError as error:
+                raise ValueError(f"setting '{name}': {error}") from error
 
 
 def _one_of(*choices: Any) -> Validator:

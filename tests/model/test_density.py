@@ -149,7 +149,8 @@ def test_minibatch_is_fixed_and_scaled():
         with ember.plate("data", 10, subsample_size=3) as index:
             ember.sample("y", dist.Normal(mu, 1.0), obs=data[index])
 
-    density = Density(model, (data,), seed=1)
+    with pytest.warns(UserWarning, match="the plate 'data' subsamples, and this posterior is that of one"):
+        density = Density(model, (data,), seed=1)
     index = density.minibatches["data"]
     assert len(set(index.tolist())) == 3
     z = torch.tensor([0.7], dtype=torch.float64)

@@ -242,7 +242,7 @@ ROWS = [
     ),
     Row(
         "a mask that does not broadcast",
-        raises("the mask or scale at site 'z' does not broadcast", "a mask of shape (2,)"),
+        raises("the mask at site 'z' does not broadcast", "a mask of shape (2,)"),
         lambda: inside(plate(), ember.poutine.mask(mask=torch.ones(2).bool()), lambda: normal("z")),
         lambda: inside(plate(), lambda: normal("z")),
     ),
@@ -265,7 +265,7 @@ ROWS = [
     ),
     Row(
         "a scale that does not broadcast",
-        raises("the mask or scale at site 'z' does not broadcast", "a scale of shape (2,)"),
+        raises("the scale at site 'z' does not broadcast", "a scale of shape (2,)"),
         lambda: inside(plate(), ember.poutine.scale(scale=torch.ones(2)), lambda: normal("z")),
         lambda: inside(plate(), lambda: normal("z")),
     ),

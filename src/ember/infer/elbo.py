@@ -92,14 +92,14 @@ class ELBO(ABC):
         total: Any = 0.0
         with torch.no_grad():
             for traces in self._get_traces(model, guide, args, kwargs):
-                total -= self._checked(self.estimate(*traces)[0], traces)
+                total -= self._checked(self._estimated(traces)[0], traces)
         return total / self.num_particles
 
     def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the negative bound as :meth:`loss` does, and add its gradient to parameters' ``grad``."""
         total: Any = 0.0
         for traces in self._get_traces(model, guide, args, kwargs):
-            bound, surrogate = self.estimate(*traces)
+            bound, surrogate = self._estimated(traces)
             total -= self._checked(bound, traces)
             if isinstance(surrogate, Tensor) and surrogate.requires_grad:
                 # Not as a starting value of the gradient: torch imports its symbolic shapes to check one.
@@ -110,11 +110,15 @@ class ELBO(ABC):
         """Return the negative bound as a scalar tensor whose gradient is the estimator's."""
         total: Any = 0.0
         for traces in self._get_traces(model, guide, args, kwargs):
-            bound, surrogate = self.estimate(*traces)
+            bound, surrogate = self._estimated(traces)
             if not torch.jit.is_tracing():  # when there is no number to look at
                 self._checked(bound, traces)
             total = total - (bound if surrogate is bound else bound.detach() + surrogate - surrogate.detach())
         return torch.as_tensor(total / self.num_particles)
+
+    def _estimated(self, traces: tuple[Trace, Trace]) -> tuple[Tensor, Tensor]:
+        with _shown(Model=traces[0], Guide=traces[1]):
+            return self.estimate(*traces)
 
     def _checked(self, bound: Any, traces: tuple[Trace, Trace]) -> Any:
         value = number(bound) if isinstance(bound, Tensor) else float(bound)
@@ -185,10 +189,12 @@ def check_and_score(
 
 @contextmanager
 def _shown(**traces: Trace) -> Iterator[None]:
-    """Append the tables of shapes of some traces to errors."""
+    """Append the tables of shapes of some traces to errors that show none."""
     try:
         yield
     except (ValueError, RuntimeError) as error:
+        if " Shapes:" in str(error):
+            raise
         tables = [trace.format_shapes(f"{role} Shapes:") for role, trace in traces.items()]
         text = "\n".join([str(error), *tables])
         kind = ValueError if isinstance(error, ValueError) else RuntimeError

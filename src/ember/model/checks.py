@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ def split_latents(table: SiteTable, sum_discrete: bool = True) -> tuple[list[Sit
     :param sum_discrete: False to refuse discrete sites altogether.
     :raises ValueError: if there is no continuous one, or a discrete one of infinite or unknown support.
     """
+    _warn_of_minibatches(table)
     latents = table.of_kind("latent")
     discrete = [site for site in latents if site.is_discrete or site.support is None]
     _refuse_discrete([site for site in discrete if not getattr(site.fn, "has_enumerate_support", False)])
@@ -33,6 +35,24 @@ def split_latents(table: SiteTable, sum_discrete: bool = True) -> tuple[list[Sit
             )
         )
     return [site for site in latents if site not in discrete], discrete
+
+
+def _warn_of_minibatches(table: SiteTable) -> None:
+    for site in table.of_kind("subsample"):
+        size, full = int(site.fn.subsample_size), int(site.fn.size)
+        if size < full:
+            warnings.warn(
+                message(
+                    f"the plate '{site.name}' subsamples, and this posterior is that of one minibatch",
+                    site=site.name,
+                    expected=f"all {full} elements",
+                    actual=f"{size} elements, the same ones throughout, each counted {full / size:g} times",
+                    fix="leave subsample_size out, or fit the model by SVI",
+                    where=site.where,
+                ),
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 def inspect_in_any_precision(

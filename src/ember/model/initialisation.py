@@ -9,12 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ember.distributions.constraints import transform_to
+from ember.distributions.constraints import biject_to, transform_to
 from ember.errors import message
 from ember.poutine.messenger import Messenger
 from ember.poutine.runtime import Message
 
 InitStrategy = Callable[[Any], Any]  # site record → value, or None to leave the site to its own draw
+
+
+def _is_outside(support: Any, value: Tensor) -> bool:
+    """Whether a value has no place in free space; exact tests of sums to one and the like are too strict."""
+    try:
+        return bool(torch.isnan(biject_to(support).inv(value)).any())
+    except NotImplementedError:  # a support without a transform, such as a discrete one
+        return False
 
 
 def _is_subsample(site: Any) -> bool:
@@ -214,6 +222,16 @@ class InitMessenger(Messenger):
                     expected=expected,
                     actual=tuple(value.shape),
                     fix="give a value of the site's batch shape plus event shape",
+                )
+            )
+        if _is_outside(msg["fn"].support, value):
+            raise ValueError(
+                message(
+                    f"the starting value of site '{msg['name']}' lies outside of its support",
+                    site=msg["name"],
+                    plates=msg["cond_indep_stack"],
+                    expected=f"a value in {msg['fn'].support}",
+                    actual=value,
                 )
             )
         msg["value"] = value

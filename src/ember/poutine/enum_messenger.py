@@ -76,6 +76,8 @@ class EnumMessenger(Messenger):
             infer["_enumerate_dim"] = dim
             infer["_enumerated_value"] = msg["value"]
             scope[dim] = variable
+        elif infer.get("enumerate") not in (None, "sequential"):
+            _refuse_kind(msg)
         infer["_dim_to_id"] = scope
         infer["_first_enumerate_dim"] = self.first_available_dim
 
@@ -218,7 +220,22 @@ def _all_values(msg: Message, dim: int) -> Tensor:
     return values
 
 
+def _refuse_kind(msg: Message) -> None:
+    raise ValueError(
+        message(
+            f"site '{msg['name']}' asks for an unknown kind of enumeration",
+            site=msg["name"],
+            plates=msg["cond_indep_stack"],
+            expected="infer={'enumerate': ...} with 'parallel', 'sequential' or None",
+            actual=f"enumerate={msg['infer']['enumerate']!r}",
+        )
+    )
+
+
 def _refuse(msg: Message, why: str, cause: Exception | None = None) -> None:
+    fix = "leave infer={'enumerate': ...} out at this site, or truncate the distribution"
+    if getattr(msg["fn"], "reinterpreted_batch_ndims", 0):
+        fix = "declare the elements by a plate rather than .to_event(n), so that each is summed by itself"
     raise ValueError(
         message(
             f"site '{msg['name']}' cannot be enumerated: {why}",
@@ -226,6 +243,6 @@ def _refuse(msg: Message, why: str, cause: Exception | None = None) -> None:
             plates=msg["cond_indep_stack"],
             expected="a distribution with enumerate_support, such as Categorical or Bernoulli",
             actual=repr(msg["fn"]),
-            fix="leave infer={'enumerate': ...} out at this site, or truncate the distribution",
+            fix=fix,
         )
     ) from cause

@@ -89,21 +89,20 @@ def weighed(name: str, site: Any, apply: Callable[[Any, Any], Any]) -> Any:
     try:
         return apply(scale, mask)
     except RuntimeError as error:
-        weights = {"mask": mask, "scale": scale}
-        shapes = [
-            f"a {kind} of shape {tuple(weight.shape)}"
-            for kind, weight in weights.items()
+        shapes = {
+            kind: tuple(weight.shape)
+            for kind, weight in (("mask", mask), ("scale", scale))
             if isinstance(weight, torch.Tensor) and weight.ndim
-        ]
+        }
         if not shapes:
             raise
         raise ValueError(
             message(
-                f"the mask or scale at site '{name}' does not broadcast with its log probability",
+                f"the {' or '.join(shapes)} at site '{name}' does not broadcast with its log probability",
                 site=name,
                 plates=site["cond_indep_stack"],
                 expected=f"what broadcasts with shape {tuple(site['unscaled_log_prob'].shape)}",
-                actual=" and ".join(shapes),
+                actual=" and ".join(f"a {kind} of shape {shape}" for kind, shape in shapes.items()),
                 fix="give it one element for each batch element, event dimensions left out",
             )
         ) from error

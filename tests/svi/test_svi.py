@@ -247,7 +247,7 @@ def test_enumeration_is_not_done_silently():
     assert any("configured for enumeration: 'z'" in text for text in warning_of(plain, enumerated))
 
 
-@pytest.mark.parametrize("value, kind", [(math.nan, "NaN"), (math.inf, "-inf")])
+@pytest.mark.parametrize("value, kind", [(math.nan, "NaN"), (math.inf, "inf")])
 def test_a_loss_that_is_not_finite_names_the_site(value, kind):
     def broken():
         x = ember.sample("x", dist.Normal(0.0, 1.0))

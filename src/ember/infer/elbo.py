@@ -197,8 +197,10 @@ def _shown(**traces: Trace) -> Iterator[None]:
             raise
         tables = [trace.format_shapes(f"{role} Shapes:") for role, trace in traces.items()]
         text = "\n".join([str(error), *tables])
-        kind = ValueError if isinstance(error, ValueError) else RuntimeError
-        raise kind(text).with_traceback(error.__traceback__) from error.__cause__
+        if type(error) not in (ValueError, RuntimeError):  # a class that may be made in another way
+            error.add_note(text)
+            raise
+        raise type(error)(text).with_traceback(error.__traceback__) from error.__cause__
 
 
 class ELBOModule(torch.nn.Module):

@@ -25,7 +25,7 @@ class SiteRelation(NamedTuple):
     plates: tuple[CondIndepStackFrame, ...]  # outermost first
 
 
-class Provenance(TorchFunctionMode):
+class Ancestry(TorchFunctionMode):
     """Follow through all operations of torch which named tensors each tensor was computed from."""
 
     def __init__(self) -> None:
@@ -60,8 +60,8 @@ class Provenance(TorchFunctionMode):
 class _Follower(Messenger):
     """Record the sites of a run with what they depend on."""
 
-    def __init__(self, provenance: Provenance, with_deterministic: bool) -> None:
-        self.provenance = provenance
+    def __init__(self, ancestry: Ancestry, with_deterministic: bool) -> None:
+        self.ancestry = ancestry
         self.with_deterministic = with_deterministic
         self.sites: dict[str, SiteRelation] = {}
 
@@ -72,13 +72,13 @@ class _Follower(Messenger):
         name, value = str(msg["name"]), msg["value"]
         if msg["infer"].get("_deterministic"):
             if self.with_deterministic:
-                self._add(name, "deterministic", fn, self.provenance.of(value), msg)
+                self._add(name, "deterministic", fn, self.ancestry.of(value), msg)
             return
         # The distribution's parents show in its density at a value that comes from nowhere.
         clean = torch.empty_like(value).copy_(value) if isinstance(value, Tensor) else value
         if isinstance(clean, Tensor):
-            self.provenance.mark(clean, frozenset())
-        parents = self.provenance.of(fn.log_prob(clean, *msg["args"], **msg["kwargs"]))
+            self.ancestry.mark(clean, frozenset())
+        parents = self.ancestry.of(fn.log_prob(clean, *msg["args"], **msg["kwargs"]))
         self._add(name, "observed" if msg["is_observed"] else "latent", fn, parents, msg)
 
     def _pyro_post_param(self, msg: Message) -> None:
@@ -92,7 +92,7 @@ class _Follower(Messenger):
         if isinstance(msg["value"], Tensor) and kind != "observed":
             # Another tensor: an upstream value may be the same object.
             msg["value"] = msg["value"].view_as(msg["value"])
-            self.provenance.mark(msg["value"], frozenset([name]))
+            self.ancestry.mark(msg["value"], frozenset([name]))
 
 
 def follow(
@@ -107,9 +107,9 @@ def follow(
 
     :param with_deterministic: list deterministic sites, rather than look through them.
     """
-    provenance = Provenance()
-    follower = _Follower(provenance, with_deterministic)
-    with block(), torch.no_grad(), torch.random.fork_rng(), provenance, follower:
+    ancestry = Ancestry()
+    follower = _Follower(ancestry, with_deterministic)
+    with block(), torch.no_grad(), torch.random.fork_rng(), ancestry, follower:
         model(*args, **(kwargs or {}))
     return follower.sites
 

@@ -128,16 +128,12 @@ class PyroOptim:
         try:
             optimizer = constructor([param], **own)
         except (TypeError, ValueError) as error:
-            raise type(error)(
-                message(
-                    f"the optimiser refused its options for parameter '{name}': {error}",
-                    site=name,
-                    actual=own,
-                    fix="correct optim_args",
-                )
-            ) from error
+            raise _refused("optimiser", name, own, error) from error
         maker = self._scheduler_maker(options)
-        return Group(optimizer, None if maker is None else maker(optimizer))
+        try:
+            return Group(optimizer, None if maker is None else maker(optimizer))
+        except (TypeError, ValueError, KeyError, NotImplementedError) as error:
+            raise _refused("scheduler", name, options, error) from error
 
     def _dismiss(self, leaf: Tensor) -> None:
         """Forget a leaf that the store has replaced."""
@@ -188,6 +184,19 @@ class PyroOptim:
         :raises FileFormatError: (a ValueError) for truncated or foreign files; the state stays as it was.
         """
         self.set_state(files.load(filename, map_location))
+
+
+def _refused(what: str, name: str | None, options: dict[str, Any], error: Exception) -> Exception:
+    """Return torch's error with the parameter's name."""
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    return kind(
+        message(
+            f"the {what} refused its options for parameter '{name}': {error}",
+            site=name,
+            actual=options,
+            fix="correct optim_args",
+        )
+    )
 
 
 def is_scheduler(optimizer: Any) -> bool:

@@ -15,6 +15,7 @@ from ember.distributions.constraints import transform_to
 from ember.errors import MissingParameterError, message
 from ember.params import files
 from ember.params.leaf_reference import LeafReference
+from ember.params.value_checks import check_loaded, check_value
 
 
 class StoreState(TypedDict):
@@ -42,6 +43,7 @@ class ParamStoreDict:
         self._params: dict[str, torch.Tensor] = {}
         self._param_to_name: dict[torch.Tensor, str] = {}
         self._constraints: dict[str, Constraint] = {}
+        self._loaded: set[str] = set()  # parameters that no statement has looked at since they were loaded
 
     # -- mapping -------------------------------------------------------------------------------------------
 
@@ -129,7 +131,7 @@ class ParamStoreDict:
             leaf = value.detach() if value.grad_fn is not None else value
         else:
             with torch.no_grad():
-                self._check_value(name, value, constraint)
+                check_value(name, value, constraint)
                 leaf = transform_to(constraint).inv(value).detach()
         if not leaf.is_contiguous():
             leaf = leaf.detach().contiguous()
@@ -147,28 +149,12 @@ class ParamStoreDict:
 
     def _set_leaf(self, name: str, leaf: torch.Tensor, constraint: Constraint) -> None:
         leaf.requires_grad_(True)
+        self._loaded.discard(name)
         if name in self._params:
             self._param_to_name.pop(self._params[name], None)
         self._params[name] = leaf
         self._constraints[name] = constraint
         self._param_to_name[leaf] = name
-
-    @staticmethod
-    def _check_value(name: str, value: torch.Tensor, constraint: Constraint) -> None:
-        try:
-            valid = bool(constraint.check(value).all())
-        except (IndexError, RuntimeError):  # too few dimensions for a constraint on vectors or matrices
-            valid = False
-        if not valid:
-            raise ValueError(
-                message(
-                    f"the value of parameter '{name}' violates its constraint",
-                    site=name,
-                    expected=f"a value that satisfies {constraint}",
-                    actual=f"{_excerpt(value)} of shape {tuple(value.shape)}",
-                    fix="choose a value inside the constraint, or another constraint",
-                )
-            )
 
     # -- parameters ----------------------------------------------------------------------------------------
 
@@ -191,8 +177,12 @@ class ParamStoreDict:
 
         :param event_dim: not used here; plates read it.
         :raises MissingParameterError: (a KeyError) if the name is unknown and there is no initial value.
+        :raises ValueError: if the initial value, or one that was loaded, violates the constraint.
         """
         if name in self._params:
+            if name in self._loaded:
+                check_loaded(name, self._params[name], self._constraints[name], constraint)
+                self._loaded.discard(name)
             return self[name]
         if init_tensor is None:
             known = ", ".join(map(repr, self._params)) or "none"
@@ -259,6 +249,7 @@ class ParamStoreDict:
             raise ValueError(f"malformed state of a parameter store: names without counterpart: {different}")
         for name, leaf in state["params"].items():
             self._set_leaf(name, leaf if leaf.is_leaf else leaf.detach(), state["constraints"][name])
+        self._loaded.update(state["params"])
 
     def save(self, filename: Any) -> None:
         """Write all parameters to a safetensors file, atomically.
@@ -292,8 +283,3 @@ class ParamStoreDict:
             state.update(self.get_state())
         finally:
             self._params, self._param_to_name, self._constraints = former
-
-
-def _excerpt(value: torch.Tensor) -> str:
-    text = str(value.detach())
-    return text if len(text) <= 200 else text[:200] + " …"

@@ -96,5 +96,5 @@ _library.define("dirichlet_grad(Tensor sample, Tensor concentration, Tensor tota
 _library.impl("gamma_grad", _gamma_grad, "CPU")
 _library.impl("dirichlet_grad", _dirichlet_grad, "CPU")
 # Shapes alone, for captures.
-_library.impl("gamma_grad", lambda concentration, sample: concentration + sample, "Meta")
-_library.impl("dirichlet_grad", lambda sample, concentration, total: sample + concentration + total, "Meta")
+_library.impl("gamma_grad", lambda a, x: torch.broadcast_tensors(x, a)[0].contiguous(), "Meta")
+_library.impl("dirichlet_grad", lambda x, a, s: torch.broadcast_tensors(x, a, s)[0].contiguous(), "Meta")

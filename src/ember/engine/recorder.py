@@ -65,7 +65,8 @@ class DispatchRecorder(Recording, TorchDispatchMode):
             shapes = [
                 each.to("meta") if isinstance(each, torch.Tensor) else each for each in self.concrete(args)
             ]
-            result = torch.empty_like(func(*shapes), device="cpu")
+            blank = func(*shapes)
+            result = torch.empty(tuple(blank.shape), dtype=blank.dtype)
         else:
             named = {name: self.concrete(each) for name, each in kwargs.items()}
             result = func(*self.concrete(args), **named)

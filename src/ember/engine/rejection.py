@@ -174,15 +174,16 @@ _library.impl("binomial", _binomial, "CPU")
 _library.impl("von_mises_from_key", _von_mises, "CPU")
 
 
-def _blank(shape: torch.Size) -> Tensor:
+def _blank(*parameters: Tensor) -> Tensor:
+    shape = torch.broadcast_tensors(*parameters)[0].shape
     return torch.empty(shape, dtype=torch.float64, device="meta")
 
 
 # Shapes alone, for captures.
-_library.impl("log_gamma", lambda key, concentration, stream=0: _blank(concentration.shape), "Meta")
-_library.impl("poisson", lambda key, rate, stream=0: _blank(rate.shape), "Meta")
-_library.impl("binomial", lambda key, count, prob, stream=0: _blank((count + prob).shape), "Meta")
-_library.impl("von_mises_from_key", lambda key, concentration, stream=0: _blank(concentration.shape), "Meta")
+_library.impl("log_gamma", lambda key, concentration, stream=0: _blank(concentration), "Meta")
+_library.impl("poisson", lambda key, rate, stream=0: _blank(rate), "Meta")
+_library.impl("binomial", lambda key, count, prob, stream=0: _blank(count, prob), "Meta")
+_library.impl("von_mises_from_key", lambda key, concentration, stream=0: _blank(concentration), "Meta")
 
 
 def log_gamma(key: Tensor, concentration: Tensor, stream: int = 0) -> Tensor:

@@ -283,6 +283,7 @@ def test_no_memory_is_kept():
 
 _FIRST = """
 import sys, torch
+from ember.engine import random
 from ember.engine.capture import capture
 from ember.engine.control import cond, scan
 from ember.engine.differentiation import value_and_grad
@@ -295,7 +296,13 @@ def fn(z):
     factor = torch.linalg.cholesky(torch.eye(3) * z[0].exp())
     return cond(total > 0, lambda: total + ys.sum(), lambda: carry + factor.sum())
 
+def draw(z):
+    sample = torch.distributions.Beta(z.exp(), z.exp(), validate_args=False).rsample() * torch.randn(3)
+    counts = torch.poisson(z.exp()) + torch.binomial(z.detach(), z.detach())
+    return (sample + counts + z[torch.randperm(3)]).sum()
+
 program = simplify(capture(value_and_grad(fn), torch.zeros(3)))
+capture(value_and_grad(draw), torch.zeros(3), key=random.key(0))
 print(program_hash(program))
 print([name for name in ("sympy", "torch._dynamo", "torch._inductor") if name in sys.modules])
 """

@@ -220,6 +220,22 @@ _TAIL = (
 )  # fmt: skip
 
 
+def _with_tail(t: Text, depth: Reg, ratio: Reg) -> Reg:
+    """Replace the quantiles so far out that hardly any draw is there."""
+    rare = t.compare("gt", depth, f64(5.0))
+    slow, done, before = t.label("tail"), t.label("quantile"), t.block
+    t.branch(joining.any_lane(t, rare), slow, done)
+    t.start(slow)
+    with t.scope():
+        far = t.sub(depth, f64(5.0))
+        value = t.div(polynomial(t, far, _TAIL[0]), polynomial(t, far, _TAIL[1]))
+        merged = t.select(rare, value, ratio)
+        after = t.block
+    t.jump(done)
+    t.start(done)
+    return joining.phi(t, [(ratio, before), (merged, after)])
+
+
 def ndtri(t: Text, p: Reg) -> Reg:
     """Quantile of the standard normal distribution."""
     q = t.sub(p, f64(0.5))
@@ -228,14 +244,10 @@ def ndtri(t: Text, p: Reg) -> Reg:
     away = t.sub(f64(0.180625), t.mul(q, q))
     outer = t.select(below, p, t.sub(f64(1.0), p))
     depth = t.unary("sqrt", t.neg(log(t, outer)))
-    side = t.compare("le", depth, f64(5.0))
-    near, far = t.sub(depth, f64(1.6)), t.sub(depth, f64(5.0))
-    r = t.select(middle, away, t.select(side, near, far))
-    values = []
-    for part in (0, 1):
-        value = t.select(side, polynomial(t, r, _SIDE[part]), polynomial(t, r, _TAIL[part]))
-        values.append(t.select(middle, polynomial(t, r, _CENTRE[part]), value))
-    ratio = t.div(values[0], values[1])
+    r = t.select(middle, away, t.sub(depth, f64(1.6)))
+    centre, side = ([polynomial(t, r, each) for each in table] for table in (_CENTRE, _SIDE))
+    ratio = t.div(*(t.select(middle, one, other) for one, other in zip(centre, side, strict=True)))
+    ratio = _with_tail(t, depth, ratio)
     signed = t.select(below, t.neg(ratio), ratio)
     result = t.select(middle, t.mul(q, ratio), signed)
     result = t.select(t.compare("eq", p, f64(0.0)), f64(-math.inf), result)

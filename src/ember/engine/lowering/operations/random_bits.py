@@ -10,6 +10,8 @@ from ..builder import Builder, operation
 from ..elements import Reg, const
 from ..index import ZERO, Linear
 from ..kernel import Kernel
+from ..loops import pointwise_loop
+from ..stages import Extern
 from ..tensors import Index, Tensor
 from ..threefry import threefry, uniform
 
@@ -25,20 +27,21 @@ def key_words(k: Kernel, key: Tensor) -> tuple[Reg, Reg]:
 def random_bits(b: Builder, key: Tensor, num: int, stream: int = 0) -> Tensor:
     """Make ``num`` words of a stream."""
     half = (num + 1) // 2
-    # Both words of a block are computed for each element; for larger requests once, into memory.
+    # In small requests each element takes a block of its own; in larger ones both words of a block are kept.
     if num <= 16:
         return b.map(
             (num,), "i64", [(key, False)], lambda k, index: _element(k, key, index, half, stream), 150
         )
-    words = b.map((2, half), "i64", [(key, False)], lambda k, index: _block_word(k, key, index, stream), 150)
+    words = b.new((2, half), "i64")
+
+    def block(k: Kernel, index: Index) -> None:
+        pair = threefry(k, key_words(k, key), k.index_value(index[0]), const(stream, "i64"))
+        for row, word in enumerate(pair):
+            k.write(words, (Linear(row), *index), word)
+
+    b.add(Extern([key], [], [words], lambda k: pointwise_loop(k, (half,), lambda index: block(k, index))))
     flat = b.reshape(words, (2 * half,))
     return flat if num == 2 * half else b.view(flat, (num,), lambda index: index)
-
-
-def _block_word(k: Kernel, key: Tensor, index: Index, stream: int) -> Reg:
-    row, column = index
-    x0, x1 = threefry(k, key_words(k, key), k.index_value(column), const(stream, "i64"))
-    return k.select(conditions.at_least(k, row, 1), x1, x0)
 
 
 def _element(k: Kernel, key: Tensor, index: Index, half: int, stream: int) -> Reg:

@@ -145,6 +145,41 @@ def _lkj_cholesky(x: Any, concentration: Any, dim: int) -> Any:
     return (power * np.log(diagonal)).sum(-1) - _lkj_volume(dim, concentration)
 
 
+def _sine_model(
+    x: Any, phi_loc: Any, psi_loc: Any, phi_concentration: Any, psi_concentration: Any, correlation: Any
+) -> Any:
+    """Integrate the density over the torus by the rectangle rule, which is exact for periodic functions."""
+
+    def power(phi: Any, psi: Any, last: tuple[int, ...]) -> Any:
+        mu, nu, k1, k2, rho = (
+            each.reshape(each.shape + last)
+            for each in (phi_loc, psi_loc, phi_concentration, psi_concentration, correlation)
+        )
+        return k1 * np.cos(phi - mu) + k2 * np.cos(psi - nu) + rho * np.sin(phi - mu) * np.sin(psi - nu)
+
+    grid = np.linspace(0, 2 * np.pi, 200, endpoint=False)
+    total = np.exp(power(grid[:, None], grid, (1, 1))).mean((-1, -2)) * (2 * np.pi) ** 2
+    return power(x[..., 0], x[..., 1], ()) - np.log(total)
+
+
+LOCATIONS = torch.tensor(
+    [[[0.5, -1.0], [2.0, 0.3], [-1.5, 1.0]], [[0.1, 0.2], [-0.4, 3.0], [1.0, -2.0]]], dtype=torch_double
+)
+
+
+def _normal_mixture(x: Any, locs: Any, coord_scale: Any, component_logits: Any) -> Any:
+    densities = st.norm.logpdf(x[..., None, :], locs, coord_scale).sum(-1)
+    return sp.logsumexp(densities + sp.log_softmax(component_logits), -1)
+
+
+def _noisy_negative_binomial(
+    x: Any, total_count: Any, logits: Any, multiplicative_noise_scale: Any, **_: Any
+) -> Any:
+    noise = np.linspace(-9.0, 9.0, 2001)[:, None, None]
+    mass = st.nbinom.pmf(x, total_count, sp.expit(-(logits + multiplicative_noise_scale * noise)))
+    return np.log(np.trapezoid(mass * st.norm.pdf(noise), noise, axis=0))
+
+
 def _stick_breaking_normal(x: Any, loc: Any, scale: Any) -> Any:
     rest = 1 - np.concatenate([[0.0], np.cumsum(x[:-1])])
     z = x[:-1] / rest[:-1]
@@ -270,6 +305,9 @@ COUNTS = [
     Family("GammaPoisson", {"concentration": A, "rate": B}, lambda x, concentration, rate:
            st.nbinom.logpmf(x, concentration, rate / (1 + rate)), bad={"rate": vec(-1.0, 1.0, 1.0)},
            bad_value=vec(-1.0, 0.0, 1.0)),
+    Family("LogNormalNegativeBinomial", {"total_count": A, "logits": LOC, "multiplicative_noise_scale": vec(0.2, 0.5, 0.4)},
+           _noisy_negative_binomial, fixed={"num_quad_points": 40},
+           bad={"multiplicative_noise_scale": vec(-1.0, 1.0, 1.0)}, bad_value=vec(-1.0, 0.0, 1.0)),
     Family("ZeroInflatedPoisson", {"rate": SCALE, "gate": GATE},
            _zero_inflated(lambda x, rate: st.poisson.logpmf(x, rate)), bad={"gate": vec(1.5, 0.5, 0.5)},
            bad_value=vec(-1.0, 0.0, 1.0)),
@@ -325,6 +363,28 @@ MULTIVARIATE = [
            moments=False, bad_value=torch.ones(2, 3, dtype=torch_double)),
     Family("ProjectedNormal", {"concentration": torch.stack([MEAN3[:2], vec(5.0, 4.0)])}, _rows(_projected),
            (2,), (2,), moments=False, tag="-circle"),
+    Family("VonMises3D", {"concentration": torch.stack([MEAN3, -5 * MEAN3])}, lambda x, concentration:
+           (x * concentration).sum(-1) + np.log((k := np.linalg.norm(concentration, axis=-1)) / np.sinh(k) / 4 / np.pi),
+           (2,), (3,), moments=False, bad_value=torch.ones(2, 3, dtype=torch_double)),
+    Family("SineBivariateVonMises", {"phi_loc": LOC, "psi_loc": -LOC, "phi_concentration": SCALE,
+           "psi_concentration": A, "correlation": vec(0.3, -1.2, 1.5)}, _sine_model, (3,), (2,), moments=False,
+           bad={"phi_concentration": vec(-1.0, 1.0, 1.0)}),
+    Family("SineSkewed", {"skewness": torch.stack([vec(0.3, -0.2), vec(0.0, 0.9)])}, lambda x, skewness:
+           st.vonmises.logpdf(x, 1.3, 0.4).sum(-1) + np.log1p((skewness * np.sin(x - 0.4)).sum(-1)), (2,), (2,),
+           build=lambda skewness, **k: dist.SineSkewed(dist.VonMises(
+               torch.full((2,), 0.4, dtype=skewness.dtype), 1.3).to_event(1), skewness, **k), moments=False,
+           bad={"skewness": torch.stack([vec(0.3, -0.2), vec(0.5, 0.9)])}),
+    Family("OMTMultivariateNormal", {"loc": MEAN3, "scale_tril": torch.stack([TRIL, 2 * TRIL])},
+           _rows(lambda x, loc, scale_tril: st.multivariate_normal.logpdf(x, MEAN3.numpy(), scale_tril @ scale_tril.T)),
+           (2,), (3,)),
+    Family("MixtureOfDiagNormals", {"locs": LOCATIONS, "coord_scale": LOCATIONS.abs() + 0.3, "component_logits": MEAN3},
+           _normal_mixture, (2,), (2,), bad={"coord_scale": -LOCATIONS}),
+    Family("MixtureOfDiagNormalsSharedCovariance", {"locs": LOCATIONS, "coord_scale": vec(0.5, 1.5),
+           "component_logits": MEAN3}, _normal_mixture, (2,), (2,), bad={"coord_scale": vec(-1.0, 1.0)}),
+    Family("GaussianScaleMixture", {"coord_scale": vec(0.5, 1.5), "component_logits": MEAN3, "component_scale": A},
+           lambda x, coord_scale, component_logits, component_scale: _normal_mixture(
+               x, 0.0, component_scale[:, None] * coord_scale, component_logits), (), (2,),
+           bad={"component_scale": -A}),
     Family("LKJ", {"concentration": vec(0.6, 1.0, 3.0)}, _lkj, (3,), (4, 4), fixed={"dim": 4}, moments=False,
            bad={"concentration": vec(-1.0, 1.0, 1.0)}, bad_value=2 * torch.eye(4, dtype=torch_double).expand(3, 4, 4)),
     Family("LKJCholesky", {"concentration": vec(0.6, 1.0, 3.0)}, _lkj_cholesky, (3,), (4, 4), fixed={"dim": 4},

@@ -48,7 +48,10 @@ def test_every_family_has_an_example():
     elsewhere = {
         "Distribution", "TorchDistribution", "TorchDistributionMixin", "ExponentialFamily", "ScoreParts",
         "MaskedDistribution", "Unit", "ImproperUniform", "RelaxedBernoulliStraightThrough",
-        "RelaxedOneHotCategoricalStraightThrough", "HiddenMarkovModel", "Stable", "GaussianMRF", "LinearHMM",
+        "RelaxedOneHotCategoricalStraightThrough", "HiddenMarkovModel", "Stable", "GaussianMRF",
+        "LinearHMM", "Rejector",
+        "TruncatedPolyaGamma", "CoalescentTimes", "CoalescentTimesWithRate", "CoalescentRateLikelihood",
+        "GroupedNormalNormal", "SpanningTree",
         "ConditionalDistribution", "ConditionalTransform", "ConditionalTransformModule",
         "ConditionalTransformedDistribution", "ConstantConditionalDistribution",
     }  # fmt: skip

@@ -1,11 +1,24 @@
-"""Keep two names that Pyro gave up long ago for plates, with a warning."""
+"""Keep names that Pyro gave up long ago, with a warning."""
 
 from __future__ import annotations
 
 import warnings
 from typing import Any
 
+from ember.distributions import LKJCholesky
 from ember.primitives import plate
+
+
+class LKJCorrCholesky(LKJCholesky):
+    """An older name of :class:`~ember.distributions.LKJCholesky`; deprecated.
+
+    :param d: number of rows.
+    :param eta: concentration, positive.
+    """
+
+    def __init__(self, d: int, eta: Any, validate_args: bool | None = None) -> None:
+        warnings.warn("LKJCorrCholesky is deprecated, use LKJCholesky(d, eta)", FutureWarning, stacklevel=2)
+        super().__init__(d, eta, validate_args=validate_args)
 
 
 def iarange(*args: Any, **kwargs: Any) -> plate:

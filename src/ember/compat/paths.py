@@ -35,7 +35,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "distributions.lkj": _DISTRIBUTIONS,
     "distributions.score_parts": _DISTRIBUTIONS,
     "distributions.sine_bivariate_von_mises": _DISTRIBUTIONS,
-    "distributions.spanning_tree": _DISTRIBUTIONS,
+    "distributions.LKJCorrCholesky": ("ember.compat.legacy:LKJCorrCholesky",),
     "distributions.torch": _DISTRIBUTIONS,
     "distributions.torch_distribution": _DISTRIBUTIONS,
     "distributions.torch_transform": ("ember.distributions.transforms",),

@@ -5,18 +5,31 @@ from torch.distributions import ExponentialFamily
 from . import constraints, kl, transforms
 from .bijections import biject_to, transform_to
 from .bounded import AffineBeta, Beta, ContinuousBernoulli, Kumaraswamy, Uniform
-from .compound_counts import BetaBinomial, DirichletMultinomial, ExtendedBetaBinomial, GammaPoisson
+from .coalescent import CoalescentRateLikelihood, CoalescentTimes, CoalescentTimesWithRate
+from .compound_counts import (
+    BetaBinomial,
+    DirichletMultinomial,
+    ExtendedBetaBinomial,
+    GammaPoisson,
+    LogNormalNegativeBinomial,
+)
 from .conditional import (
     ConditionalDistribution,
     ConditionalTransformedDistribution,
     ConstantConditionalDistribution,
 )
 from .counts import Binomial, ExtendedBinomial, Geometric, NegativeBinomial, Poisson
-from .directional import ProjectedNormal, VonMises
+from .diagonal_mixtures import (
+    GaussianScaleMixture,
+    MixtureOfDiagNormals,
+    MixtureOfDiagNormalsSharedCovariance,
+)
+from .directional import ProjectedNormal, VonMises, VonMises3D
 from .discrete import Bernoulli, Categorical, OrderedLogistic
 from .distribution import Distribution
 from .empirical import Empirical, ImproperUniform
 from .expanded import ExpandedDistribution
+from .grouped import GroupedNormalNormal
 from .hidden_markov import (
     DiscreteHMM,
     GammaGaussianHMM,
@@ -39,8 +52,10 @@ from .one_hot import (
     OneHotCategoricalStraightThrough,
 )
 from .point import Delta, Unit
+from .polya_gamma import TruncatedPolyaGamma
 from .positive import Chi2, Exponential, Gamma, HalfCauchy, HalfNormal, InverseGamma, LogNormal
 from .real import Cauchy, Laplace, Logistic, Normal, StudentT
+from .rejector import Rejector
 from .relaxed import (
     RelaxedBernoulli,
     RelaxedBernoulliStraightThrough,
@@ -51,16 +66,34 @@ from .scaling import ScoreParts, is_identically_one, is_identically_zero, scale_
 from .shapes import broadcast_shape, sum_leftmost, sum_rightmost
 from .simplex import Dirichlet, LogisticNormal
 from .skewed import AsymmetricLaplace, SkewLogistic, SoftAsymmetricLaplace, SoftLaplace
+from .spanning_tree import SpanningTree
 from .stable import Stable, StableWithLogProb
 from .tails import FisherSnedecor, FoldedDistribution, GeneralizedPareto, Gumbel, Pareto, Weibull
 from .torch_distribution import TorchDistribution, TorchDistributionMixin
+from .toroidal import SineBivariateVonMises, SineSkewed
 from .transformed import TransformedDistribution
 from .transforms import ConditionalTransform, ConditionalTransformModule
+from .transport import OMTMultivariateNormal
 from .truncated import TruncatedNormal
 from .validation import enable_validation, is_validation_enabled, validation_enabled
 from .zero_inflated import ZeroInflatedDistribution, ZeroInflatedNegativeBinomial, ZeroInflatedPoisson
 
 __all__ = [
+    "CoalescentRateLikelihood",
+    "CoalescentTimes",
+    "CoalescentTimesWithRate",
+    "LogNormalNegativeBinomial",
+    "GaussianScaleMixture",
+    "MixtureOfDiagNormals",
+    "MixtureOfDiagNormalsSharedCovariance",
+    "VonMises3D",
+    "GroupedNormalNormal",
+    "TruncatedPolyaGamma",
+    "Rejector",
+    "SpanningTree",
+    "SineBivariateVonMises",
+    "SineSkewed",
+    "OMTMultivariateNormal",
     "LKJ",
     "AffineBeta",
     "AsymmetricLaplace",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 from torch.distributions import constraints
+from torch.nn.functional import logsigmoid
 
 from .bounded import Beta
 from .constraints import integer
@@ -194,3 +196,67 @@ class DirichletMultinomial(TorchDistribution):
         whole = self.concentration.sum(-1, keepdim=True)
         p = self.concentration / whole
         return n * p * (1.0 - p) * (n + whole) / (1.0 + whole)
+
+
+class LogNormalNegativeBinomial(TorchDistribution):
+    """A negative binomial whose log rate has normal noise, integrated out by Gauss-Hermite quadrature.
+
+    :param total_count: number of failures, positive.
+    :param logits: log odds of success, before the noise.
+    :param multiplicative_noise_scale: standard deviation of the noise that is added to the logits, positive.
+    :param num_quad_points: number of nodes of the quadrature.
+    """
+
+    arg_constraints = table(
+        total_count=constraints.greater_than_eq(0),
+        logits=constraints.real,
+        multiplicative_noise_scale=constraints.positive,
+    )
+    support = constraints.nonnegative_integer
+    parameter_dims = table(total_count=0, logits=0, multiplicative_noise_scale=0)
+    expand = expand_parameters
+
+    def __init__(
+        self,
+        total_count: Parameter,
+        logits: Parameter,
+        multiplicative_noise_scale: Parameter,
+        *,
+        num_quad_points: int = 8,
+        validate_args: bool | None = None,
+    ) -> None:
+        if num_quad_points < 1:
+            raise ValueError(f"num_quad_points must be positive, got {num_quad_points}")
+        self.total_count, self.logits, self.multiplicative_noise_scale = several(
+            total_count, logits, multiplicative_noise_scale
+        )
+        nodes, weights = numpy.polynomial.hermite_e.hermegauss(num_quad_points)
+        self.num_quad_points = num_quad_points
+        self._nodes = torch.as_tensor(nodes).to(self.logits)
+        self._log_weights = torch.as_tensor(numpy.log(weights / weights.sum())).to(self.logits)
+        TorchDistribution.__init__(self, self.logits.shape, _EMPTY, validate_args)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        n, x = self.total_count.unsqueeze(-1), value.unsqueeze(-1)
+        logits = self.logits.unsqueeze(-1) + self.multiplicative_noise_scale.unsqueeze(-1) * self._nodes
+        powers = n * logsigmoid(-logits) + x * logsigmoid(logits)
+        binomial = (n + x).lgamma() - (x + 1.0).lgamma() - n.lgamma()
+        return (powers + binomial + self._log_weights).logsumexp(-1)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
+        shape = self._extended_shape(sample_shape)
+        noise = torch.empty(shape, dtype=self.logits.dtype, device=self.logits.device).normal_()
+        rate = (self.logits + self.multiplicative_noise_scale * noise).exp()
+        return torch.poisson(torch._standard_gamma(self.total_count.expand(shape)) * rate)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.total_count * (self.logits + 0.5 * self.multiplicative_noise_scale.square()).exp()
+
+    @property
+    def variance(self) -> Tensor:
+        spread = self.multiplicative_noise_scale.square().exp()
+        return self.mean + self.mean.square() * (spread * (1.0 + 1.0 / self.total_count) - 1.0)

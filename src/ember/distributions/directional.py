@@ -99,6 +99,52 @@ class ProjectedNormal(TorchDistribution):
         return _log_radial_integral(along, n - 1) - across - 0.5 * n * math.log(2.0 * math.pi)
 
 
+class VonMises3D(TorchDistribution):
+    """Directions on the sphere around that of ``concentration``, whose length says how closely.
+
+    Also known as the Fisher distribution; zero concentration gives the uniform one.
+
+    :param concentration: real vector of three entries along the last dim.
+    """
+
+    arg_constraints = table(concentration=constraints.real_vector)
+    support = constraints.sphere
+    has_rsample = True
+    parameter_dims = table(concentration=1)
+    expand = expand_parameters
+
+    def __init__(self, concentration: Tensor, validate_args: bool | None = None) -> None:
+        if concentration.dim() < 1 or concentration.shape[-1] != 3:
+            raise ValueError(f"VonMises3D takes vectors of three entries, got {tuple(concentration.shape)}")
+        self.concentration = concentration
+        shape = concentration.shape
+        TorchDistribution.__init__(self, shape[:-1], shape[-1:], validate_args)
+
+    def _length(self) -> Tensor:
+        smallest = torch.finfo(self.concentration.dtype).eps
+        return (self.concentration.square().sum(-1) + smallest**2).sqrt()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        k = self._length()
+        # log(k / (4π sinh k)), with the exponential drawn out.
+        normalizer = k + math.log(4.0 * math.pi) + (-torch.expm1(-2.0 * k) / (2.0 * k)).log()
+        return (self.concentration * value).sum(-1) - normalizer
+
+    def rsample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
+        """Draw the cosine by its inverse distribution function, and a uniform direction around the axis."""
+        shape = self._extended_shape(sample_shape)
+        k, axis = self._length(), _direction(self.concentration)
+        noise = torch.empty(shape, dtype=axis.dtype, device=axis.device)
+        share = torch.rand_like(noise[..., 0])
+        cosine = 1.0 + torch.log1p((1.0 - share) * torch.expm1(-2.0 * k)) / k
+        across = noise.normal_() - (noise * axis).sum(-1, keepdim=True) * axis
+        sine = (1.0 - cosine.square()).clamp(min=torch.finfo(axis.dtype).tiny).sqrt()
+        # The sum is of unit length, but for rounding.
+        return _direction(cosine.unsqueeze(-1) * axis + sine.unsqueeze(-1) * _direction(across))
+
+
 def _direction(x: Tensor) -> Tensor:
     norm = x.norm(dim=-1, keepdim=True)
     first = torch.zeros_like(x)

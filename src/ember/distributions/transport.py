@@ -57,13 +57,13 @@ class _Transport(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, scale_tril: Tensor, noise: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, scale_tril: Tensor, noise: Tensor) -> Tensor:
         value = (scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
         ctx.save_for_backward(scale_tril, value)
         return value
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         scale_tril, value = ctx.saved_tensors
         outer = gradient.unsqueeze(-1) * value.unsqueeze(-2)
         extra = outer.dim() - scale_tril.dim()

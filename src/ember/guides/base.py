@@ -32,6 +32,7 @@ class AutoGuide(PyroModule):
     """
 
     init_loc_fn: InitStrategy
+    _transient_attributes = ("plates",)
 
     def __init__(self, model: Callable[..., Any], *, create_plates: CreatePlates | None = None) -> None:
         super().__init__(name=type(self).__name__)

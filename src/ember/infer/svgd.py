@@ -13,8 +13,8 @@ from ember import poutine
 from ember.distributions import Delta
 from ember.guides.continuous import AutoContinuous
 from ember.infer.elbo import PARTICLES, find_max_plate_nesting
+from ember.infer.param_sites import unconstrained_params
 from ember.infer.stein_kernels import SteinKernel
-from ember.infer.svi import unconstrained_params
 from ember.model.initialisation import init_to_sample
 from ember.poutine.plate_messenger import PlateMessenger
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,12 +11,14 @@ from torch import Tensor
 
 from ember import poutine
 from ember.errors import message
+from ember.infer.compiled_steps import Arguments, Execution, SwitchingSteps
 from ember.infer.elbo import ELBO
+from ember.infer.param_sites import unconstrained_params
+from ember.infer.seed import draw_seed
 from ember.infer.training import (
     Alone,
     Batches,
     Constant,
-    EagerSteps,
     Options,
     Plateau,
     StepInfo,
@@ -24,6 +27,7 @@ from ember.infer.training import (
     Workers,
     train,
 )
+from ember.infer.training.steps import EagerSteps, is_finite
 
 
 class SVI:
@@ -36,6 +40,8 @@ class SVI:
         returns a differentiable scalar tensor.
     :param loss_and_grads: a function of the same arguments that returns the loss and adds gradients to the
         parameters; by default that of ``loss``.
+    :param execution: ``"auto"``, ``"native"`` or ``"eager"``; by default the setting of that name. Machine
+        code takes the same steps as eager execution, with other random numbers.
     :raises TypeError: for an optimiser that is not ember's.
     """
 
@@ -46,6 +52,8 @@ class SVI:
         optim: Callable[[Iterable[Tensor]], Any],
         loss: ELBO | Callable[..., Any],
         loss_and_grads: Callable[..., Any] | None = None,
+        *,
+        execution: str | None = None,
     ) -> None:
         if not callable(optim) or isinstance(optim, (type, torch.optim.Optimizer)):
             raise TypeError(
@@ -66,6 +74,12 @@ class SVI:
         else:
             self.loss = loss
             self.loss_and_grads = loss_and_grads or _Backward(loss)
+        self._execution = Execution(
+            self._loss_with_gradients, optim, (model, guide, self.loss_and_grads), execution
+        )
+
+    def _loss_with_gradients(self, *args: Any, **kwargs: Any) -> Any:
+        return self.loss_and_grads(self.model, self.guide, *args, **kwargs)
 
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> Any:
         """Return the loss without gradients; arguments are the model's."""
@@ -76,10 +90,34 @@ class SVI:
         """Take one gradient step and return the loss; arguments are the model's.
 
         The parameters whose sites ran in this step are given to the optimiser, then their gradients cleared.
+        If the loss is not finite they stay as they are, and a warning names the site.
         """
+        arguments = Arguments(args, kwargs)
+        native = self._execution.native(arguments)
+        if native is not None:
+            losses, fine = native.take(1, arguments, draw_seed())
+            if not fine:
+                self._explain_loss(losses[0], args, kwargs)
+            return losses[0]
         loss, params = self._gradients(args, kwargs)
-        self._update(params)
+        if is_finite(loss):
+            self._update(params)
+        for param in params:
+            param.grad = None
         return loss
+
+    def _explain_loss(self, loss: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Warn about a loss of machine code that is not finite, through the eager loss if it shows why."""
+        with torch.random.fork_rng():
+            if is_finite(self.evaluate_loss(*args, **kwargs)):
+                warnings.warn(
+                    message(
+                        f"Encountered {loss}: loss, in a step that machine code took",
+                        fix="SVI(..., execution='eager') names the site when it happens again",
+                    ),
+                    UserWarning,
+                    stacklevel=3,
+                )
 
     def _gradients(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, list[Tensor]]:
         """Return the loss and the parameters whose sites ran, which then carry its gradient."""
@@ -92,10 +130,11 @@ class SVI:
         self.optim(params)
         for param in params:
             param.grad = None
+        self._execution.note(params)
 
-    def _steps(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Steps:
-        """Return what takes the steps of a run with these arguments."""
-        return EagerSteps(self)
+    def _steps(self) -> Steps:
+        """Return what takes the steps of a run."""
+        return SwitchingSteps(self, self._execution)
 
     def run(
         self,
@@ -158,7 +197,7 @@ class SVI:
             feed: Constant | Batches = Constant(args, kwargs)
         else:
             feed = Batches(batches, args, kwargs, team.rank, team.world)
-        steps = EagerSteps(self, team) if data_parallel else self._steps(args, kwargs)
+        steps = EagerSteps(self, team) if data_parallel else self._steps()
         self.result, error = train(self, steps, num_steps, feed, options, team)
         if error is not None:
             raise error
@@ -176,16 +215,6 @@ class _Backward:
         if isinstance(loss, Tensor) and loss.requires_grad:
             loss.backward()
         return loss
-
-
-def unconstrained_params(trace: poutine.Trace) -> list[Tensor]:
-    """Return the leaves behind the param sites of a trace, each once, in order."""
-    leaves: dict[int, Tensor] = {}
-    for site in trace.nodes.values():
-        if site["type"] == "param":
-            leaf = site["value"].unconstrained()
-            leaves[id(leaf)] = leaf
-    return list(leaves.values())
 
 
 def _number(loss: Any) -> Any:

@@ -11,6 +11,8 @@ class ModuleContext:
     Draws are kept to the end of the outermost call, so that one call uses one value of each attribute.
     """
 
+    _transient_attributes = ("depth", "draws")
+
     def __init__(self) -> None:
         self.depth = 0
         self.draws: dict[str, Any] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ember.errors import message
 from ember.optim import files
+from ember.optim.functional import FunctionalOptimizer, bind, clipped
 from ember.optim.group import Group, SchedulerMaker
 from ember.optim.lean import fastest_form, lean
 from ember.params import get_param_store, module_from_param_with_module_name, user_param_name
@@ -59,10 +60,7 @@ class PyroOptim:
         """Update the parameters (unconstrained leaves) by their gradients."""
         touched: dict[int, tuple[Group, list[Tensor]]] = {}
         for param in params:
-            member = self._members.get(param)
-            if member is None:
-                member = self._admit(param)
-            group, clip = member
+            group, clip = self.membership(param)
             if clip and param.grad is not None:
                 param.grad = clipped(param.grad, clip)
             entry = touched.get(id(group))
@@ -73,9 +71,15 @@ class PyroOptim:
         for group, given in touched.values():
             group.update(given)
 
-    def membership(self, param: Tensor) -> tuple[Group, dict[str, Any]] | None:
-        """Return the group that updates a parameter and how its gradient is clipped, None if it is new."""
-        return self._members.get(param)
+    def membership(self, param: Tensor) -> tuple[Group, dict[str, Any]]:
+        """Return the group that updates a parameter, which is found for a new one, and how to clip."""
+        return self._members.get(param) or self._admit(param)
+
+    def functional(self, params: Sequence[Tensor]) -> FunctionalOptimizer | None:
+        """Return the update as a function of tensors, or None if there is none for one of the parameters."""
+        if type(self).__call__ is not PyroOptim.__call__:
+            return None  # a subclass that does more
+        return bind(params, [self.membership(param) for param in params])
 
     # -- members -------------------------------------------------------------------------------------------
 
@@ -238,15 +242,6 @@ def _check_clip(clip: dict[str, Any]) -> None:
     unknown = set(clip) - {"clip_norm", "clip_value"}
     if unknown:
         raise ValueError(f"clip_args takes clip_norm and clip_value, got {', '.join(sorted(unknown))}")
-
-
-def clipped(gradient: Tensor, clip: dict[str, Any]) -> Tensor:
-    """Return a gradient with its norm and its elements bounded, as ``clip_args`` say."""
-    if "clip_norm" in clip:
-        gradient = gradient * (clip["clip_norm"] / (gradient.norm() + 1e-6)).clamp(max=1.0)
-    if "clip_value" in clip:
-        gradient = gradient.clamp(-clip["clip_value"], clip["clip_value"])
-    return gradient
 
 
 def _restore_options(group: Group, saved: dict[str, Any], name: str | None) -> None:

@@ -15,11 +15,11 @@ from ember.errors import message
 from ember.infer.mcmc import export
 from ember.infer.mcmc.hmc import HMC
 from ember.infer.mcmc.mcmc_kernel import KernelSampler, MCMCKernel, Unconstrained, layout_of
-from ember.infer.mcmc.preparation import draw_seed
 from ember.infer.mcmc.run import AfterDraw, Chain, Ending, run
 from ember.infer.mcmc.sampler import Draws, Sampler
 from ember.infer.mcmc.store import MemoryStore
 from ember.infer.mcmc.summary import diagnostics, format_summary, select_samples, summary
+from ember.infer.seed import draw_seed
 from ember.model.density import Density
 
 Hook = Callable[[Any, dict[str, Tensor], str, int], None]

@@ -18,8 +18,9 @@ from ember.errors import message
 from ember.infer.mcmc.mcmc_kernel import MCMCKernel
 from ember.infer.mcmc.native import NativeSampler
 from ember.infer.mcmc.potential import PotentialDensity
-from ember.infer.mcmc.preparation import coordinates, draw_seed, first_positions, from_potential
+from ember.infer.mcmc.preparation import coordinates, first_positions, from_potential
 from ember.infer.mcmc.sampler import HamiltonianSampler, Plan
+from ember.infer.seed import draw_seed
 from ember.kernels import hmc as hmc_kernel
 from ember.kernels.chain import ChainState, Transition
 from ember.kernels.metric import Diagonal, LowRank

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions.transforms import identity_transform
 
 from ember.engine import random
-from ember.infer.mcmc.preparation import draw_seed
+from ember.infer.seed import draw_seed
 from ember.model.density import Density
 from ember.model.initialisation import InitStrategy
 from ember.model.start import find_start

@@ -18,11 +18,6 @@ from ember.model.start import check_start, find_start
 _STARTS = 1 << 40  # stream of a run's key beside its chains 0, 1, 2, …
 
 
-def draw_seed() -> int:
-    """Draw the seed of a run from torch's generator: the one number from which all its randomness derives."""
-    return int(torch.randint(0, 2**63 - 1, (), dtype=torch.int64))
-
-
 def from_potential(
     potential_fn: Callable[..., Tensor],
     transforms: Mapping[str, Any] | None,

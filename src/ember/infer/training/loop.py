@@ -214,10 +214,11 @@ class _Run:
         self.losses.append(losses)
         if len(losses):
             self.feed.consume()
+        # From what was taken, which may be less than was asked for.
         if taken < _CHUNK_SECONDS / 2:
-            self.chunk *= 2
+            self.chunk = max(1, 2 * len(losses))
         elif taken > 2 * _CHUNK_SECONDS:
-            self.chunk = max(1, self.chunk // 2)
+            self.chunk = max(1, len(losses) // 2)
 
     def _size(self) -> int:
         """Return the number of steps until something must be looked at, at most a chunk."""

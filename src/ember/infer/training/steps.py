@@ -82,11 +82,11 @@ class EagerSteps:
 
     def _step(self, args: tuple[Any, ...], kwargs: dict[str, Any], generator: Tensor) -> Any:
         loss, params = self._svi._gradients(args, kwargs)
-        if not _is_finite(loss):
+        if not is_finite(loss):
             torch.set_rng_state(generator)
             raise NotFiniteError(blame_loss(self._svi, args, kwargs, loss))
         loss = self._team.average(loss, params)
-        if not all(map(_is_finite, largest_gradients(params))):
+        if not all(map(is_finite, largest_gradients(params))):
             raise NotFiniteError(_blame_gradients(params))
         self._svi._update(params)
         return loss
@@ -129,7 +129,7 @@ def _blame_gradients(params: Sequence[Tensor]) -> str:
     names = [
         repr(store.param_name(param) or f"of shape {tuple(param.shape)}")
         for param in params
-        if not all(map(_is_finite, largest_gradients([param])))
+        if not all(map(is_finite, largest_gradients([param])))
     ]
     return (
         f"the gradient of parameter {', '.join(names)} is not finite, though the loss is\n"
@@ -139,8 +139,9 @@ def _blame_gradients(params: Sequence[Tensor]) -> str:
     )
 
 
-def _is_finite(loss: Any) -> bool:
-    return all(map(_is_finite, loss)) if isinstance(loss, (tuple, list)) else math.isfinite(loss)
+def is_finite(loss: Any) -> bool:
+    """Return whether all numbers of a loss are finite."""
+    return all(map(is_finite, loss)) if isinstance(loss, (tuple, list)) else math.isfinite(loss)
 
 
 def _clear_gradients() -> None:

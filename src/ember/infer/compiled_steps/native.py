@@ -1,0 +1,142 @@
+"""Take gradient steps as machine code, on the parameters and the optimiser state that eager steps use."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_unflatten
+
+from ember import settings
+from ember.engine import random
+from ember.engine.compile import compile
+from ember.engine.refusal import NotCapturable
+from ember.engine.surroundings import Surroundings
+from ember.infer.compiled_steps.arguments import Arguments
+from ember.infer.compiled_steps.program import PureOptimizer, capture_steps
+from ember.params import get_param_store
+
+CHUNK = 1024  # most steps of one call of machine code
+
+
+class NativeSteps:
+    """Steps of one loss on one set of parameters, for arguments of one kind.
+
+    :param loss_and_grads: called with the arguments; returns the loss and adds gradients to the parameters.
+    :param optim: the optimiser; it has updated all of the parameters before.
+    :param leaves: the parameters of a step.
+    :param reachable: what the loss may depend on besides: model, guide, objective.
+    :raises NotCapturable: if a step does what a program cannot say.
+    :raises NotLowerable: if it has an operation without machine code.
+    """
+
+    def __init__(
+        self,
+        loss_and_grads: Callable[..., Any],
+        optim: Any,
+        leaves: Sequence[Tensor],
+        arguments: Arguments,
+        reachable: Sequence[Any],
+    ) -> None:
+        optimizer = optim.functional(leaves) if hasattr(optim, "functional") else None
+        if optimizer is None:
+            raise NotCapturable(f"{type(optim).__name__} has no update rule for machine code")
+        if any(tensor.requires_grad for tensor in arguments.tensors):
+            raise NotCapturable("an argument requires a gradient")
+        if len({id(leaf) for leaf in leaves}) != len(leaves):
+            raise NotCapturable("a parameter has two names")
+        self._optimizer: PureOptimizer = optimizer
+        self._leaves = list(leaves)
+        names = map(get_param_store().param_name, leaves)
+        self._named = [(name, leaf) for name, leaf in zip(names, leaves, strict=True) if name is not None]
+        apart = [*leaves, *arguments.tensors, *(leaf.grad for leaf in leaves if leaf.grad is not None)]
+        self._surroundings = Surroundings([*reachable, *arguments.rest], apart)
+
+        def loss(*data: Tensor) -> Any:
+            args, kwargs = arguments.with_tensors(data)
+            return loss_and_grads(*args, **kwargs)
+
+        try:
+            with settings.validation_enabled(False):
+                steps = capture_steps(loss, self._leaves, optimizer, arguments.tensors, CHUNK)
+        finally:
+            changed = self._surroundings.change()
+            self._surroundings.restore()
+        if changed is not None:
+            raise NotCapturable(f"a step changes the Python value '{changed}'")
+        self._structure = steps.structure
+        self._program = compile(steps.program)
+        self._context = self._program.context()
+        # What changes from run to run lives in memory of ours, so that inputs are bound once.
+        self._number, self._key = torch.zeros((), dtype=torch.int64), random.key(0)
+        self._rates = torch.tensor(optimizer.rates(), dtype=torch.float64)
+        self._own = [torch.tensor(True), self._number, *self._rates.unbind()]
+        self._inputs: list[Tensor] = []
+        self._memory: list[int] = []
+
+    def has_current_parameters(self) -> bool:
+        """Whether the parameter store still has the leaves that these steps change."""
+        store = get_param_store()
+        return all(store.leaf(name) is leaf for name, leaf in self._named)
+
+    def change(self) -> str | None:
+        """Return what is different now from what the program knows, or None."""
+        if not self._optimizer.is_current():
+            return "other options of the optimiser"
+        if any(not leaf.requires_grad or leaf._backward_hooks for leaf in self._leaves):
+            return "parameters with hooks, or that are fixed now"
+        changed = self._surroundings.change()
+        return None if changed is None else f"another value of '{changed}'"
+
+    def take(self, num_steps: int, arguments: Arguments, seed: int, first: int = 0) -> tuple[list[Any], bool]:
+        """Take up to so many steps; step n draws from the stream ``fold_in(key(seed), n)``.
+
+        :param seed: a non-negative number below 2**63.
+        :param first: number of the first step.
+        :returns: the losses of the steps taken, and whether all of them and their gradients were finite; a
+            step that is not is the last, and changes nothing.
+        """
+        losses: list[Any] = []
+        fine = True
+        while len(losses) < num_steps and fine:
+            size = min(num_steps - len(losses), CHUNK)
+            rows = self._run(size, arguments, seed, first + len(losses))
+            for *numbers, counts in rows:
+                losses.append(tree_unflatten(numbers, self._structure))
+                fine = bool(counts)
+                if not fine:
+                    break
+            if len(rows) < size:
+                self._renew()
+                break
+        return losses, fine
+
+    def interrupt(self) -> None:
+        """Stop after the present step; from any thread."""
+        self._context.interrupt()
+
+    def _renew(self) -> None:
+        """Be ready to run again after an interruption."""
+        self._context = self._program.context()
+        self._inputs = []
+
+    def _run(self, size: int, arguments: Arguments, seed: int, first: int) -> list[list[float]]:
+        self._number.numpy()[()] = first
+        self._key.numpy()[0] = seed
+        self._rates.numpy()[:] = self._optimizer.rates()
+        state = self._optimizer.state()
+        inputs = [*self._leaves, *state, *self._own, *arguments.tensors, self._key]
+        memory = [tensor.data_ptr() for tensor in inputs]
+        if memory != self._memory or any(map(operator.is_not, inputs, self._inputs)):
+            self._context.bind(*inputs)
+            self._inputs, self._memory = inputs, memory
+        results = self._context.run(limit=size)
+        count = len(self._leaves) + len(state)
+        with torch.no_grad():
+            torch._foreach_copy_(inputs[:count], list(results[:count]))
+        self._optimizer.store(results[len(self._leaves) : count])
+        rows: list[list[float]] = results[-1][: self._context.progress].tolist()
+        return rows

@@ -31,6 +31,10 @@ SYSTEMS = {
     "pymc+nutpie": [str(HERE / "run_pymc.py")],
     "pystan": [str(HERE / "run_stan.py")],
 }
+HEADING = (
+    f"  {'system':12s} {'total s':>9s} {'import':>7s} {'compile':>8s} {'sampling':>9s}"
+    f" {'us/leapfrog':>11s} {'min ESS':>8s} {'ESS/s':>11s} {'ESS/total s':>11s} {'R-hat':>7s}"
+)
 
 
 def run(system: str, workload: str, options: argparse.Namespace, folder: Path) -> dict[str, float] | str:
@@ -98,10 +102,7 @@ def main() -> None:
     options = parser.parse_args()
     for workload in options.workloads:
         print(f"{workload}, {options.chains} chains of {options.draws} + {options.draws}")
-        print(
-            f"  {'system':12s} {'total s':>9s} {'import':>7s} {'compile':>8s} {'sampling':>9s}"
-            f" {'us/leapfrog':>11s} {'min ESS':>8s} {'ESS/s':>11s} {'ESS/total s':>11s} {'R-hat':>7s}"
-        )
+        print(HEADING)
         with tempfile.TemporaryDirectory() as folder:
             for system in options.systems:
                 print(line(system, run(system, workload, options, Path(folder))), flush=True)

@@ -92,3 +92,31 @@ def saas(x, y):
     kernel = variance * (1 + distance + distance**2 / 3) * jnp.exp(-distance)
     covariance = kernel + (noise + 1e-6) * jnp.eye(len(x))
     numpyro.sample("y", dist.MultivariateNormal(jnp.full(len(x), mean), covariance), obs=y)
+
+
+def mixture(y):
+    """Summed out by hand."""
+    weights = numpyro.sample("weights", dist.Dirichlet(jnp.ones(3)))
+    with numpyro.plate("components", 3):
+        loc = numpyro.sample("loc", dist.Normal(jnp.array([-3.0, 0.0, 3.0]), 0.5))
+        scale = numpyro.sample("scale", dist.LogNormal(0.0, 0.5))
+    with numpyro.plate("data", len(y)):
+        family = dist.MixtureSameFamily(dist.Categorical(weights), dist.Normal(loc, scale))
+        numpyro.sample("y", family, obs=y)
+
+
+def hmm_50(y):
+    """Summed out by hand: the forward algorithm."""
+    with numpyro.plate("states", 3):
+        transition = numpyro.sample("transition", dist.Dirichlet(jnp.ones(3)))
+        loc = numpyro.sample("loc", dist.Normal(jnp.array([-2.0, 0.0, 2.0]), 0.5))
+    emission = dist.Normal(loc, 1.0).log_prob(y[:, None])
+
+    def step(alpha, row):
+        return jax.nn.logsumexp(alpha[:, None] + jnp.log(transition), 0) + row, None
+
+    alpha, _ = jax.lax.scan(step, jnp.log(transition[0]) + emission[0], emission[1:])
+    numpyro.factor("evidence", jax.nn.logsumexp(alpha))
+
+
+hmm_500 = hmm_50

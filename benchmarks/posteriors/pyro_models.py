@@ -106,3 +106,26 @@ def saas(x, y):
     kernel = variance * (1 + distance + distance**2 / 3) * torch.exp(-distance)
     covariance = kernel + (noise + 1e-6) * torch.eye(len(x), dtype=x.dtype)
     pyro.sample("y", dist.MultivariateNormal(mean.expand(len(x)), covariance), obs=y)
+
+
+def mixture(y):
+    weights = pyro.sample("weights", dist.Dirichlet(torch.ones(3)))
+    with pyro.plate("components", 3):
+        loc = pyro.sample("loc", dist.Normal(torch.tensor([-3.0, 0.0, 3.0]), 0.5))
+        scale = pyro.sample("scale", dist.LogNormal(0.0, 0.5))
+    with pyro.plate("data", len(y)):
+        z = pyro.sample("z", dist.Categorical(weights), infer={"enumerate": "parallel"})
+        pyro.sample("y", dist.Normal(loc[z], scale[z]), obs=y)
+
+
+def hmm_50(y):
+    with pyro.plate("states", 3):
+        transition = pyro.sample("transition", dist.Dirichlet(torch.ones(3)))
+        loc = pyro.sample("loc", dist.Normal(torch.tensor([-2.0, 0.0, 2.0]), 0.5))
+    x = 0
+    for t in pyro.markov(range(len(y))):
+        x = pyro.sample(f"x{t}", dist.Categorical(transition[x]), infer={"enumerate": "parallel"})
+        pyro.sample(f"y{t}", dist.Normal(loc[x], 1.0), obs=y[t])
+
+
+hmm_500 = hmm_50

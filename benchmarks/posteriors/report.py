@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from workloads import DENSE, WORKLOADS
+from workloads import DENSE, DISCRETE, WORKLOADS
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Run:
 
     @property
     def data(self) -> dict[str, np.ndarray]:
-        return WORKLOADS[self.workload]()
+        return (WORKLOADS | DISCRETE)[self.workload]()
 
     @property
     def dense(self) -> bool:
@@ -46,3 +46,9 @@ def describe_run(run: Run, draws: dict[str, np.ndarray], **measured: float) -> N
     """Write draws (chain, draw, …) by name, and the measurements."""
     np.savez(run.output.with_suffix(".npz"), **draws)
     run.output.write_text(json.dumps({"draws": run.draws, **measured}))
+
+
+def describe_steps(output: str, first_seconds: float, step_seconds: float, loss: float) -> None:
+    """Write what was measured of a number of SVI steps."""
+    measured = {"first_seconds": first_seconds, "step_seconds": step_seconds, "loss": loss}
+    Path(output).write_text(json.dumps(measured))

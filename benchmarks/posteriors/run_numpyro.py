@@ -16,7 +16,8 @@ numpyro.enable_x64()
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import numpyro_models  # noqa: E402
-from numpyro.infer import MCMC, NUTS  # noqa: E402
+from numpyro.infer import MCMC, NUTS, init_to_median, init_to_uniform  # noqa: E402
+from workloads import DISCRETE  # noqa: E402
 
 from report import describe_run, parse  # noqa: E402
 
@@ -26,7 +27,9 @@ imported = time.perf_counter()
 def main() -> None:
     run = parse(sys.argv)
     data = {name: np.asarray(value) if np.ndim(value) else int(value) for name, value in run.data.items()}
-    kernel = NUTS(getattr(numpyro_models, run.workload), dense_mass=run.dense)
+    # Labels would switch from a start at random.
+    start = init_to_median if run.workload in DISCRETE else init_to_uniform
+    kernel = NUTS(getattr(numpyro_models, run.workload), dense_mass=run.dense, init_strategy=start)
     mcmc = MCMC(
         kernel,
         num_warmup=run.warmup,

@@ -86,6 +86,30 @@ def saas(x, y):
     pm.MvNormal("y", pt.ones(len(x)) * mean, cov=covariance, observed=y)
 
 
+def mixture(y):
+    weights = pm.Dirichlet("weights", np.ones(3))
+    loc = pm.Normal("loc", np.array([-3.0, 0.0, 3.0]), 0.5)
+    scale = pm.LogNormal("scale", 0.0, 0.5, shape=3)
+    pm.NormalMixture("y", w=weights, mu=loc, sigma=scale, observed=y)
+
+
+def hmm_50(y):
+    transition = pm.Dirichlet("transition", np.ones((3, 3)))
+    loc = pm.Normal("loc", np.array([-2.0, 0.0, 2.0]), 0.5)
+    emission = pm.logp(pm.Normal.dist(loc, 1.0), y[:, None])
+    alpha, _ = pytensor.scan(
+        lambda row, alpha, log_transition: pt.logsumexp(alpha[:, None] + log_transition, axis=0) + row,
+        sequences=[emission[1:]],
+        outputs_info=[pt.log(transition[0]) + emission[0]],
+        non_sequences=[pt.log(transition)],
+        strict=True,
+    )
+    pm.Potential("evidence", pt.logsumexp(alpha[-1]))
+
+
+hmm_500 = hmm_50
+
+
 def main() -> None:
     run = parse(sys.argv)
     begun = time.perf_counter()

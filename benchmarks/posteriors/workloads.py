@@ -83,6 +83,41 @@ def saas() -> dict[str, np.ndarray]:
     return {"x": x, "y": (y - y.mean()) / y.std()}
 
 
+def mixture() -> dict[str, np.ndarray]:
+    """2,000 numbers from three Gaussian components."""
+    generator = np.random.default_rng(3)
+    which = generator.integers(0, 3, 2000)
+    return {"y": generator.normal(np.array([-3.0, 0.0, 3.0])[which], np.array([0.5, 1.0, 0.7])[which])}
+
+
+def _hmm(steps: int) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(4)
+    transition = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.2, 0.7]])
+    states = [0]
+    for _ in range(steps - 1):
+        states.append(int(generator.choice(3, p=transition[states[-1]])))
+    return {"y": generator.normal(np.array([-2.0, 0.0, 2.0])[states], 1.0)}
+
+
+def hmm_50() -> dict[str, np.ndarray]:
+    """A hidden Markov model of three states over 50 steps."""
+    return _hmm(50)
+
+
+def hmm_500() -> dict[str, np.ndarray]:
+    """A hidden Markov model of three states over 500 steps."""
+    return _hmm(500)
+
+
+def lda() -> dict[str, np.ndarray]:
+    """Words of 200 synthetic documents of 64 words each, from 8 topics over 500 words."""
+    generator = np.random.default_rng(5)
+    topics = generator.dirichlet(np.full(500, 0.05), size=8)
+    shares = generator.dirichlet(np.full(8, 0.3), size=200)
+    words = [[generator.choice(500, p=share @ topics) for _ in range(64)] for share in shares]
+    return {"words": np.array(words).T.copy()}
+
+
 WORKLOADS = {
     each.__name__: each
     for each in (
@@ -96,4 +131,5 @@ WORKLOADS = {
         saas,
     )
 }
+DISCRETE = {each.__name__: each for each in (mixture, hmm_50, hmm_500)}  # for benchmarks/enumeration.py
 DENSE = ("saas",)  # sampled with a dense metric

@@ -33,7 +33,11 @@ def svi(system: str, workload: str, options: argparse.Namespace, folder: Path) -
     output = folder / f"{system}-{workload}-svi.json"
     steps = options.slow_steps if system == "pyro" else options.steps
     python = sys.executable if system == "ember" else options.peers
-    environment = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
+        "OMP_NUM_THREADS": "1",
+    }
     if system == "ember":
         environment["EMBER_CACHE_DIR"] = str(folder / f"cache-{workload}")
     try:

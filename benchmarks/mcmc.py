@@ -47,7 +47,7 @@ def run(system: str, workload: str, options: argparse.Namespace, folder: Path) -
     environment = {
         **os.environ,
         "BENCHMARK_STARTED": str(time.clock_gettime(time.CLOCK_MONOTONIC)),
-        "PYTHONPATH": str(HERE),
+        "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
         "OMP_NUM_THREADS": "1",
     }
     if system == "ember" and not options.keep_cache:

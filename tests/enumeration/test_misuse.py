@@ -8,6 +8,7 @@ from ember import distributions as dist
 from ember import poutine
 from ember.infer import TraceEnum_ELBO, config_enumerate, infer_discrete
 from ember.infer.enum import iter_discrete_traces
+from ember.model.density import Density
 from ember.ops.indexing import Vindex, vindex
 from ember.ops.packed import unpack
 from ember.poutine import runtime
@@ -211,6 +212,81 @@ def test_masked_sites_keep_their_prior_when_summed_out(mask):
     likelihood = dist.Normal(torch.arange(3.0), 1.0).log_prob(torch.tensor(2.0))
     expected = (torch.tensor([0.2, 0.3, 0.5]).log() + likelihood).logsumexp(0)
     assert loss_of(model) == pytest.approx(-expected.item(), rel=1e-6)
+
+
+def test_table_that_would_be_too_large():
+    """Eight sites that depend on each other in pairs, so that each by itself is small."""
+
+    @config_enumerate
+    def model():
+        sites = [ember.sample(f"z{i}", dist.Categorical(torch.ones(50))) for i in range(8)]
+        for i in range(8):
+            for j in range(i):
+                ember.factor(f"f{i}{j}", Vindex(torch.zeros(50, 50))[sites[i], sites[j]])
+
+    with pytest.raises(ValueError, match=r"(?s)table of [\d,]+ numbers is needed.*'z\d': 50.*Sample Sites"):
+        loss_of(model)
+
+
+def test_site_that_depends_on_too_much():
+    @config_enumerate
+    def model():
+        sites = [ember.sample(f"z{i}", dist.Bernoulli(0.5)) for i in range(40)]
+        loc = torch.zeros(()).expand((2,) * 32)
+        ember.sample("x", dist.Normal(loc, 1.0), obs=sites[0].new_zeros(()))
+
+    with pytest.raises(ValueError, match="at site 'x' would have 4,294,967,296 elements"):
+        loss_of(model, max_plate_nesting=0)
+
+
+def test_baseline_is_refused():
+    def model():
+        ember.sample("z", dist.Bernoulli(0.5))
+
+    def guide():
+        ember.sample("z", dist.Bernoulli(0.5), infer={"baseline": {"use_decaying_avg_baseline": True}})
+
+    with pytest.raises(ValueError, match="'z' asks for a baseline, which TraceEnum_ELBO does not offer"):
+        TraceEnum_ELBO(strict_enumeration_warning=False).loss(model, guide)
+
+
+def test_loss_that_is_not_finite_names_the_site_of_a_chain():
+    @config_enumerate
+    def model():
+        x = torch.tensor(0)
+        for t in ember.markov(range(30)):
+            x = ember.sample(f"x{t}", dist.Categorical(torch.ones(2, 2)[x]))
+            with poutine.scale(scale=1.0):
+                ember.factor(f"f{t}", torch.tensor([0.0, torch.inf if t == 17 else 1.0])[x])
+
+    with pytest.warns(UserWarning, match="f17"):
+        loss_of(model)
+
+
+def test_value_outside_of_the_support_in_a_chain():
+    @config_enumerate
+    def model():
+        x = torch.tensor(0)
+        for t in ember.markov(range(30)):
+            x = ember.sample(f"x{t}", dist.Categorical(torch.ones(2, 2)[x]))
+            ember.sample(f"y{t}", dist.Exponential(1.0 + x), obs=torch.tensor(-1.0 if t == 17 else 1.0))
+
+    with pytest.raises(ValueError, match=r"'y17'(?s:.*)support"):
+        loss_of(model)
+
+
+@pytest.mark.parametrize("size", [2, 30])
+def test_errors_in_sums_show_the_shapes(size):
+    @config_enumerate
+    def model():
+        ember.sample("p", dist.Beta(1.0, 1.0))
+        z = ember.sample("z", dist.Bernoulli(0.5))
+        for i in range(size):
+            with poutine.scale(scale=2.0):
+                ember.sample(f"w{i}", dist.Bernoulli(0.2 + 0.5 * z), infer={"enumerate": "parallel"})
+
+    with pytest.raises(ValueError, match=r"(?s)different scales.*Sample Sites.*z dist"):
+        Density(model, seed=0)(torch.zeros(1, dtype=torch.float64))
 
 
 def test_third_parties_reach_the_allocator():

@@ -18,6 +18,7 @@ from ember.poutine.enum_messenger import EnumMessenger
 from ember.poutine.factors import log_sum_exp
 from ember.poutine.messenger import Messenger
 from ember.poutine.runtime import Message
+from ember.poutine.shape_table import shapes_in_errors
 from ember.poutine.trace_struct import Trace
 
 
@@ -123,9 +124,10 @@ def draw_discrete(recorded: Trace, temperature: int) -> Trace:
     for name in following:
         scored.remove_node(name)
     group_like_sites(scored, None)
-    _, steps = eliminate(
-        model_factors(scored, variables), variables, reduce=log_sum_exp if temperature else log_max
-    )
+    with shapes_in_errors(scored.nodes):
+        _, steps = eliminate(
+            model_factors(scored, variables), variables, reduce=log_sum_exp if temperature else log_max
+        )
     drawn = draw_backward(steps, temperature)
     result = Trace()
     for name, site in recorded.nodes.items():

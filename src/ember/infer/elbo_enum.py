@@ -40,7 +40,7 @@ class TraceEnum_ELBO(ELBO):
     Sites that the model enumerates (``infer={"enumerate": "parallel"}``, or
     :func:`~ember.infer.config_enumerate`) are summed out of its density and need no site in the guide; what
     the guide enumerates, in parallel or sequentially, is averaged over by the guide's probabilities. The
-    other sites are sampled as by :class:`~ember.infer.Trace_ELBO`, without baselines.
+    other sites are sampled as by :class:`~ember.infer.Trace_ELBO`; to ask for a baseline is an error.
     """
 
     def estimate(self, model_trace: Trace, guide_trace: Trace) -> tuple[Tensor, Tensor]:
@@ -137,6 +137,7 @@ class TraceEnum_ELBO(ELBO):
         group_like_sites(model_trace, provenance)
         validate = settings.read("validate_infer")
         _refuse_sequential(model_trace, guide_trace)
+        _refuse_baselines(guide_trace)
         if validate and self.strict_enumeration_warning:
             _warn_if_none(model_trace, guide_trace)
         later = model_trace.like_sites.others if model_trace.like_sites is not None else ()
@@ -170,6 +171,21 @@ def _refuse_sequential(model_trace: Trace, guide_trace: Trace) -> None:
                     plates=site["cond_indep_stack"],
                     expected="sequential enumeration outside of vectorised plates",
                     fix="use infer={'enumerate': 'parallel'}, or loop over the plate",
+                )
+            )
+
+
+def _refuse_baselines(guide_trace: Trace) -> None:
+    for name, site in guide_trace.nodes.items():
+        if site["type"] == "sample" and site["infer"].get("baseline"):
+            raise ValueError(
+                message(
+                    f"the site '{name}' asks for a baseline, which TraceEnum_ELBO does not offer",
+                    site=name,
+                    plates=site["cond_indep_stack"],
+                    expected="no infer={'baseline': ...}",
+                    actual=f"baseline={site['infer']['baseline']!r}",
+                    fix="enumerate the site, leave the baseline out, or use Trace_ELBO or TraceGraph_ELBO",
                 )
             )
 

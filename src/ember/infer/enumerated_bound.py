@@ -25,6 +25,7 @@ from ember.poutine.factors import (
 from ember.poutine.like_sites import LikeSites
 from ember.poutine.provenance import Provenance
 from ember.poutine.rows import Rows
+from ember.poutine.shape_table import shapes_in_errors
 from ember.poutine.site_density import score_site
 from ember.poutine.trace_struct import Trace
 
@@ -68,10 +69,7 @@ def model_factors(trace: Trace, summed: Container[int]) -> list[Factor | Rows]:
     :param summed: ids of the variables that are summed out.
     """
     like_sites = trace.like_sites or LikeSites(sample_sites(trace), grouped=False)
-    try:
-        return like_sites.factors(summed, log_prob_of)
-    except ValueError as error:
-        raise ValueError(f"{error}\n{trace.format_shapes()}") from error
+    return like_sites.factors(summed, log_prob_of)
 
 
 def log_prob_of(site: Any) -> Any:
@@ -87,7 +85,8 @@ def eliminated(
     """Sum the model's own enumerated sites out of its density; returns what is left and the steps."""
     own = {v: each for v, each in variables_of(model_trace).items() if v not in guide_variables}
     kept = {v: each.plates for v, each in guide_variables.items()}
-    return eliminate([*model_factors(model_trace, own), *(probes or [])], own, kept)
+    with shapes_in_errors(model_trace.nodes):
+        return eliminate([*model_factors(model_trace, own), *(probes or [])], own, kept)
 
 
 def enumerated_bound(model_trace: Trace, guide_trace: Trace) -> tuple[Any, Any]:

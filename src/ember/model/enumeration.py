@@ -18,6 +18,7 @@ from ember.poutine.factors import Factor, variable_of
 from ember.poutine.like_sites import LikeSites
 from ember.poutine.provenance import Provenance
 from ember.poutine.runtime import Message
+from ember.poutine.shape_table import shapes_in_errors
 from ember.poutine.weight_messengers import InferConfigMessenger
 
 
@@ -93,8 +94,9 @@ class EnumeratedScoreMessenger(ScoreMessenger):
         """Sum the enumerated sites out; returns the factors that are left and the steps taken."""
         found = (variable_of(msg) for msg in self.dependent)
         variables = {variable.id: variable for variable in found if variable is not None}
-        factors = LikeSites(self.dependent, self.provenance).factors(variables, _score)
-        return eliminate(factors, variables)
+        with shapes_in_errors({str(msg["name"]): msg for msg in self.dependent}):
+            factors = LikeSites(self.dependent, self.provenance).factors(variables, _score)
+            return eliminate(factors, variables)
 
     def total(self) -> Tensor:
         """Return the log density with the enumerated sites summed out, a scalar."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ember.errors import message
+from ember.poutine.enum_messenger import LARGEST_TABLE
 from ember.poutine.factors import Dim, Factor, Variable, align, joined_dims
 from ember.poutine.like_variables import Reduce
 
@@ -45,6 +47,7 @@ def sum_out(
         for operand in operands:
             uses.subtract(operand.variables)
         dims = joined_dims(operands)
+        _refuse_large(dims, operands, variables)
         tensor = functools.reduce(lambda a, b: a + b, (align(each, dims) for each in operands))
         dropped = tuple(v for v in dims if isinstance(v, int) and v in to_sum and not uses[v])
         if dropped:
@@ -55,6 +58,28 @@ def sum_out(
         uses.update(result.variables)
         live[len(component) + position] = result
     return result
+
+
+def _refuse_large(dims: tuple[Dim, ...], operands: list[Factor], variables: Mapping[int, Variable]) -> None:
+    """Refuse a table that would hardly fit in memory."""
+    sizes: dict[Dim, int] = {}
+    for each in operands:
+        sizes.update(zip(each.dims, each.tensor.shape, strict=True))
+    elements = math.prod(sizes[dim] for dim in dims)
+    if elements <= LARGEST_TABLE:
+        return
+    names = {dim: f"'{variables[dim].name}'" if dim in variables else f"plate '{dim}'" for dim in dims}  # type: ignore[index]
+    first = next((variables[dim].name for dim in dims if isinstance(dim, int) and dim in variables), None)
+    raise ValueError(
+        message(
+            f"enumerated sites depend on each other so much that a table of {elements:,} numbers is needed",
+            site=first,
+            expected=f"tables of no more than {LARGEST_TABLE:,} numbers",
+            actual=f"sizes {', '.join(f'{names[dim]}: {sizes[dim]}' for dim in dims)}",
+            fix="let sites depend on fewer others at a time (markov with a shorter history), or sample some "
+            "of them in the guide",
+        )
+    )
 
 
 def _path(component: list[Factor], to_sum: frozenset[int]) -> tuple[tuple[int, ...], ...]:

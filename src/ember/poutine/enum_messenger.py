@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from ember.poutine.messenger import Messenger
 from ember.poutine.runtime import Message
 
 CONFLICT = -1  # in place of a variable's id: several variables in scope use this dim
+
+LARGEST_TABLE = 2**30  # numbers: 8 GiB in double precision
 
 _SHORTAGE = -40  # dims further left are scarce: torch has 64
 
@@ -80,6 +83,8 @@ class EnumMessenger(Messenger):
             _refuse_kind(msg)
         infer["_dim_to_id"] = scope
         infer["_first_enumerate_dim"] = self.first_available_dim
+        if scope:
+            _refuse_large(msg)
 
     def _pyro_post_sample(self, msg: Message) -> None:
         infer = msg["infer"]
@@ -168,6 +173,29 @@ class EnumMessenger(Messenger):
 def _counters(msg: Message) -> dict[str, int]:
     plates = msg["cond_indep_stack"]
     return {frame.name: frame.counter for frame in plates if frame.dim is None} if plates else {}
+
+
+def _refuse_large(msg: Message) -> None:
+    """Refuse a site whose log probability would hardly fit in memory."""
+    fn, value = msg["fn"], msg["value"]
+    batch: tuple[int, ...] = tuple(getattr(fn, "batch_shape", ()))
+    if isinstance(value, Tensor):
+        own = tuple(value.shape[: value.ndim - len(getattr(fn, "event_shape", ()))])
+        length = max(len(own), len(batch))
+        pairs = zip((1,) * (length - len(own)) + own, (1,) * (length - len(batch)) + batch, strict=True)
+        batch = tuple(max(pair) for pair in pairs)
+    if math.prod(batch) > LARGEST_TABLE:
+        raise ValueError(
+            message(
+                f"the log probability at site '{msg['name']}' would have {math.prod(batch):,} elements, one "
+                "for each combination of the enumerated sites that it depends on",
+                site=msg["name"],
+                plates=msg["cond_indep_stack"],
+                expected=f"no more than {LARGEST_TABLE:,} elements",
+                actual=f"batch shape {batch}",
+                fix="let the site depend on fewer enumerated sites, or sample some of them in the guide",
+            )
+        )
 
 
 def support_values(fn: Any) -> Tensor:

@@ -94,6 +94,8 @@ def sum_alike(
     kind_of = frozenset(
         (number, scales.index(scale)) for number, scale in scale_of.items() if scale in scales
     )
+    if any(len({scale_of[v] for v in row if v in scale_of}) > 1 for _, rows in graph for row in rows):
+        return list(live.values())  # which summing them one by one refuses, by name
     identities = list(numbers)
     for each in plan(graph, kind_of, repeats):
         _run(each, live, identities, reduce, steps)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -34,6 +35,15 @@ def format_shapes(nodes: dict[str, Any], title: str = "Trace Shapes:", last_site
         if name == last_site:
             break
     return _align([_Row(title, []), _Row("Param Sites:", []), *params, _Row("Sample Sites:", []), *samples])
+
+
+@contextmanager
+def shapes_in_errors(nodes: dict[str, Any]) -> Iterator[None]:
+    """Append the table of shapes to a ValueError that is raised inside the ``with`` block."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{error}\n{format_shapes(nodes)}") from error
 
 
 def _sample_rows(name: str, site: Any) -> list[_Row]:

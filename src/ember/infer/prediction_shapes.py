@@ -97,7 +97,7 @@ def tensor_value(run: Trace, name: str) -> Tensor:
     return value if isinstance(value, Tensor) else torch.as_tensor(value)
 
 
-def stack_draws(name: str, values: list[Tensor], ones: tuple[int, ...]) -> Tensor:
+def stack_draws(name: str, values: list[Tensor]) -> Tensor:
     shapes = {tuple(value.shape) for value in values}
     if len(shapes) != 1:
         raise ValueError(
@@ -109,8 +109,7 @@ def stack_draws(name: str, values: list[Tensor], ones: tuple[int, ...]) -> Tenso
                 fix="leave the site out by return_sites",
             )
         )
-    stacked = torch.stack(values)
-    return stacked.reshape(stacked.shape[:1] + ones + stacked.shape[1:])
+    return torch.stack(values)
 
 
 def chunks(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ember import settings
+from ember.engine.policy import native_or_eager
+from ember.infer.native_prediction import WORTH_COMPILING, run_natively
 from ember.infer.prediction_shapes import (
     chunks,
     common_lead,
@@ -43,7 +47,7 @@ class Predictive(torch.nn.Module):
         all sample sites that are not in ``posterior_samples``, observed and deterministic ones included; None
         for all.
     :param parallel: run the model once, under an outermost plate, rather than once per draw. The model must
-        broadcast.
+        broadcast. Otherwise many draws are made in a loop of machine code, if the model can be captured.
     :param batch_size: the largest number of draws in one run, to bound memory; by default all of them. Of use
         with ``parallel`` only.
     :param batch_ndims: number of leading dimensions of ``posterior_samples`` that count draws, e.g. 2 for
@@ -147,18 +151,30 @@ class Predictive(torch.nn.Module):
         kwargs: dict[str, Any],
     ) -> dict[str, Tensor]:
         model = mask(self.model, mask=False)
-        columns: dict[str, list[Tensor]] = {}
-        for index in range(self.num_samples):
-            values = {
-                name: fit_to_site(value[index], prototype.nodes.get(name)) for name, value in samples.items()
-            }
-            run = without_minibatches(trace(condition(model, data=values)).get_trace(*args, **kwargs))
-            for name in self._names(run):
-                columns.setdefault(name, []).append(tensor_value(run, name))
+
+        def run(values: dict[str, Tensor]) -> dict[str, Tensor]:
+            fitted = {name: fit_to_site(value, prototype.nodes.get(name)) for name, value in values.items()}
+            found = without_minibatches(trace(condition(model, data=fitted)).get_trace(*args, **kwargs))
+            return {name: tensor_value(found, name) for name in self._names(found)}
+
+        def one_by_one() -> dict[str, Tensor]:
+            columns: dict[str, list[Tensor]] = {}
+            for index in range(self.num_samples):
+                for name, value in run({name: each[index] for name, each in samples.items()}).items():
+                    columns.setdefault(name, []).append(value)
+            return {name: stack_draws(name, values) for name, values in columns.items()}
+
+        if self.num_samples < WORTH_COMPILING and settings.read("execution") != "native":
+            stacked = one_by_one()
+        else:
+            natively = partial(run_natively, run, samples, self.num_samples)
+            stacked = native_or_eager(natively, one_by_one, "prediction, draw by draw,")
         nesting = plate_nesting(prototype)
         return {
-            name: stack_draws(name, values, (1,) * missing_dims(prototype, name, nesting))
-            for name, values in columns.items()
+            name: value.reshape(
+                value.shape[:1] + (1,) * missing_dims(prototype, name, nesting) + value.shape[1:]
+            )
+            for name, value in stacked.items()
         }
 
     def _vectorized(

@@ -1,5 +1,6 @@
 """Minibatches of Parquet and Arrow files: every row once, order by seed, places, sharing, damaged files."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -264,3 +265,28 @@ def test_bad_sources(file, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"need pyarrow(.|\n)*ember-ppl\[data\]"):
         ParquetBatches(file, ["x"], 10)
+
+
+@pytest.mark.slow
+def test_memory_is_bounded_by_a_few_row_groups(tmp_path):
+    """A file of 160 MB of numbers, in row groups of 2 MB, passes through less than 60 MB."""
+    generator = np.random.default_rng(0)
+    schema = pyarrow.schema([(name, pyarrow.float32()) for name in "abcd"])
+    with parquet.ParquetWriter(tmp_path / "large.parquet", schema, compression="none") as file:
+        for _ in range(80):
+            columns = [pyarrow.array(generator.random(125_000, dtype=np.float32)) for _ in "abcd"]
+            file.write_table(pyarrow.Table.from_arrays(columns, schema=schema))
+    program = """
+import resource, sys
+from ember.data import ParquetBatches
+source = ParquetBatches(sys.argv[1], {"x": list("abc"), "y": "d"}, 1000)
+next(iter(source))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+rows = sum(len(batch["y"]) for batch in source)
+print(rows, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "large.parquet")]
+    rows, megabytes = map(
+        int, subprocess.run(command, capture_output=True, check=True, text=True).stdout.split()
+    )
+    assert rows == 10_000_000 and megabytes < 60

@@ -86,7 +86,7 @@ class EagerSteps:
             torch.set_rng_state(generator)
             raise NotFiniteError(blame_loss(self._svi, args, kwargs, loss))
         loss = self._team.average(loss, params)
-        if not all(map(is_finite, largest_gradients(params))):
+        if not all(map(has_finite_gradient, params)):
             raise NotFiniteError(_blame_gradients(params))
         self._svi._update(params)
         return loss
@@ -115,13 +115,16 @@ def blame_loss(svi: SVI, args: tuple[Any, ...], kwargs: dict[str, Any], loss: An
     return f"Encountered a loss that is not finite: {loss}"
 
 
-def largest_gradients(params: Sequence[Tensor]) -> list[float]:
-    """Return the greatest absolute value of each gradient, NaN if there is one."""
-    grads = [param.grad for param in params if param.grad is not None and param.grad.numel()]
-    grads = [grad.coalesce().values() if grad.is_sparse else grad for grad in grads]
-    if not grads:
-        return []
-    return [norm.item() for norm in torch._foreach_norm(grads, math.inf)]
+def has_finite_gradient(param: Tensor) -> bool:
+    """Whether the gradient is finite, or there is none.
+
+    Sums are the fastest way to see it: infinities and NaN do not cancel.
+    """
+    grad = param.grad
+    if grad is None:
+        return True
+    grad = grad.coalesce().values() if grad.is_sparse else grad
+    return math.isfinite(abs(grad.sum(dtype=torch.promote_types(grad.dtype, torch.float32)).item()))
 
 
 def _blame_gradients(params: Sequence[Tensor]) -> str:
@@ -129,7 +132,7 @@ def _blame_gradients(params: Sequence[Tensor]) -> str:
     names = [
         repr(store.param_name(param) or f"of shape {tuple(param.shape)}")
         for param in params
-        if not all(map(is_finite, largest_gradients([param])))
+        if not has_finite_gradient(param)
     ]
     return (
         f"the gradient of parameter {', '.join(names)} is not finite, though the loss is\n"

@@ -192,11 +192,11 @@ class SVI:
             checkpoint_every=checkpoint_every,
             resume=resume,
         )
-        team = Workers() if data_parallel else Alone()
         if batches is None:
             feed: Constant | Batches = Constant(args, kwargs)
         else:
-            feed = Batches(batches, args, kwargs, team.rank, team.world)
+            feed = Batches(batches, args, kwargs)
+        team = Workers() if data_parallel else Alone()
         steps = EagerSteps(self, team) if data_parallel else self._steps()
         self.result, error = train(self, steps, num_steps, feed, options, team)
         if error is not None:

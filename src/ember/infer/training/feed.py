@@ -23,6 +23,9 @@ class Constant:
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._arguments = args, kwargs
 
+    def share(self, rank: int, world: int) -> None:
+        """Give every process the same arguments."""
+
     def current(self) -> Arguments:
         """Return the next step's arguments."""
         return self._arguments
@@ -55,15 +58,11 @@ class Batches:
     :param source: an iterable, e.g. a ``torch.utils.data.DataLoader`` or a
         :class:`~ember.data.ParquetBatches`. An iterator (such as a generator) can be gone through only
         once.
-    :param rank: number of this process among those that share the source.
-    :param world: number of those processes.
     """
 
     changes = True
 
-    def __init__(
-        self, source: Any, args: tuple[Any, ...], kwargs: dict[str, Any], rank: int = 0, world: int = 1
-    ) -> None:
+    def __init__(self, source: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not hasattr(source, "__iter__"):
             raise TypeError(
                 message(
@@ -74,9 +73,8 @@ class Batches:
             )
         self.name = getattr(source, "name", None) or type(source).__name__  # what errors call it
         self._once = isinstance(source, Iterator)
-        self._source = source = source if world == 1 else share(source, rank, world)
+        self._source = source
         self._args, self._kwargs = args, kwargs
-        self._stateful = hasattr(source, "state_dict") and hasattr(source, "load_state_dict")
         self._iterator: Iterator[Any] | None = None
         self._pending: Arguments | None = None
         self._start: dict[str, Tensor] = {}  # generators at the start of the epoch
@@ -85,6 +83,16 @@ class Batches:
         self._used = 0  # batches of this epoch
         self._total = 0
         self._first: dict[str, Any] | None = None  # the first batch's form, by argument
+
+    def share(self, rank: int, world: int) -> None:
+        """Take only this process's part of the source.
+
+        :param rank: number of this process among those that share it.
+        :param world: number of those processes.
+        :raises DataError: for a ``DataLoader`` that draws its own order in every process.
+        """
+        if world > 1:
+            self._source = share(self._source, rank, world)
 
     def current(self) -> Arguments:
         """Return the next step's arguments.
@@ -97,6 +105,10 @@ class Batches:
             self._pending = self._arguments(self._fetch())
             self._check_form(self._pending)
         return self._pending
+
+    @property
+    def _stateful(self) -> bool:
+        return hasattr(self._source, "state_dict") and hasattr(self._source, "load_state_dict")
 
     def consume(self) -> None:
         """Go on to the next batch."""

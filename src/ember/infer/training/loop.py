@@ -104,6 +104,7 @@ class _Run:
     def prepare(self) -> None:
         """Take over a checkpoint, if asked and there, and become one with the other processes."""
         options, checkpoint = self.options, None
+        self.feed.share(self.team.rank, self.team.world)
         if options.checkpoint is not None:
             require_states(self.svi.optim)
             if options.resume and Path(options.checkpoint).exists():

@@ -142,6 +142,7 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     aten.hardsigmoid_backward.default: lambda g, x: torch.where((x > -3) & (x < 3), g * _SIXTH, 0.0),
     aten.hardswish.default: lambda x: x * torch.clamp(x + 3, 0, 6) / 6,
     aten.glu.default: glu,
+    aten.native_dropout_backward.default: lambda g, mask, scale: g * mask * scale,
     # losses
     aten.mse_loss.default: lambda x, y, reduction=1: reduced((x - y) ** 2, reduction),
     aten.mse_loss_backward.default: lambda g, x, y, reduction: spread(g, x, reduction) * (2 * (x - y)),

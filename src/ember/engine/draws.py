@@ -176,6 +176,20 @@ DRAWS: dict[Any, Callable[..., Any]] = {
     aten.native_dropout.default: _dropout,
 }
 
+# The overloads with a place for a generator, which must be empty.
+for _plain, _other in (
+    (aten.rand.default, aten.rand.generator),
+    (aten.rand_like.default, aten.rand_like.generator),
+    (aten.randn.default, aten.randn.generator),
+    (aten.randn_like.default, aten.randn_like.generator),
+    (aten.randint.default, aten.randint.generator),
+    (aten.randint.low, aten.randint.low_generator),
+    (aten.randint_like.default, aten.randint_like.generator),
+    (aten.randint_like.low_dtype, aten.randint_like.low_generator_dtype),
+    (aten.randperm.default, aten.randperm.generator),
+):
+    DRAWS[_other] = DRAWS[_plain]
+
 # By name: the operation belongs to the family of distributions that draws by it.
 NAMED_DRAWS: dict[str, Callable[..., Tensor]] = {
     "ember.von_mises.default": lambda s, kappa: von_mises(s.key, kappa, s.number).to(kappa.dtype),

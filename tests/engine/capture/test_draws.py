@@ -27,6 +27,7 @@ def draw(function, *tensors, key=KEY):
 
 CONTINUOUS = {
     "rand": (lambda: torch.rand(NUM), scipy.stats.uniform()),
+    "rand, no generator": (lambda: torch.rand(NUM, generator=None), scipy.stats.uniform()),
     "rand_like": (lambda: torch.rand_like(torch.zeros(2, NUM // 2)), scipy.stats.uniform()),
     "uniform_": (lambda: torch.empty(NUM).uniform_(-1, 3), scipy.stats.uniform(-1, 4)),
     "randn": (lambda: torch.randn(NUM, dtype=torch.float64), scipy.stats.norm()),
@@ -101,6 +102,7 @@ DISCRETE = {
     ),
     "geometric_": (lambda: torch.empty(NUM).geometric_(0.3), scipy.stats.geom(0.3)),
     "randint": (lambda: torch.randint(3, 9, (NUM,)), scipy.stats.randint(3, 9)),
+    "randint, no generator": (lambda: torch.randint(2, 9, (NUM,), generator=None), scipy.stats.randint(2, 9)),
     "randint of floats": (lambda: torch.randint(4, (NUM,), dtype=torch.float32), scipy.stats.randint(0, 4)),
     "randint_like": (lambda: torch.randint_like(torch.zeros(NUM), 7), scipy.stats.randint(0, 7)),
     "random_": (lambda: torch.empty(NUM, dtype=torch.int64).random_(5), scipy.stats.randint(0, 5)),

@@ -49,6 +49,17 @@ def test_parameters_at_the_edges():
     agree(lambda n, p: torch.binomial(n, p), count, edges, key=KEY)
 
 
+def test_gradients_of_dropout():
+    def function(x):
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            kept, mask = torch.native_dropout(leaf, 0.3, True)
+            return kept.detach(), mask, torch.autograd.grad(kept.sum(), leaf)[0]
+
+    kept, mask, slope = agree(function, torch.rand(50) + 1, key=KEY)(torch.rand(50) + 1, KEY)
+    assert torch.equal(kept != 0, mask) and torch.equal(slope != 0, mask)
+
+
 def test_derivatives_of_draws():
     a = torch.tensor([1e-3, 0.3, 1.0, 7.0, 90.0, 3000.0, 2e4, 1e7], dtype=torch.float64)
     spread = torch.tensor([[0.0], [-0.5], [1.0], [3.0], [40.0]], dtype=torch.float64)

@@ -141,9 +141,11 @@ class Watcher:
         return carry
 
     def cond(self, predicate, if_true, if_false, operands):
-        results = if_false(*operands), if_true(*operands)
-        self.same(*results)
-        return results[self.value(predicate)]
+        taken, other = (if_true, if_false) if self.value(predicate) else (if_false, if_true)
+        result = taken(*operands)
+        with contextlib.suppress(IndexError):  # the other may rely on the predicate for rows to be there
+            self.same(result, other(*operands))
+        return result
 
     def scan(self, step, init, xs, length, reverse):
         carry, ys = init, []

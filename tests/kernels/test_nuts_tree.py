@@ -64,9 +64,9 @@ def recursive_transition(key, density, z, step_size, variance, max_depth):
     start = Leaf(z, noise / variance.sqrt(), state.gradient, state.log_density, variance)
     sampler = RecursiveNuts(density, variance, step_size, start.energy)
     tree, depth = [start], 0
-    uniforms = random.uniform(random.fold_in(key, 1), (max_depth, 2))
+    bits = random.random_bits(random.fold_in(key, 1), max_depth)
     while depth < max_depth:
-        forward = float(uniforms[depth, 0]) < 0.5
+        forward = int(bits[depth]) & 1 == 1
         end = tree[-1] if forward else tree[0]
         new, complete = sampler.subtree(end, 1 if forward else -1, depth)
         if not complete:
@@ -124,7 +124,7 @@ def test_leaves_of_an_extension_are_chosen_by_their_weights():
     momentum = torch.tensor([2.0, 0.4], dtype=torch.float64)
     step_size = torch.tensor(0.6, dtype=torch.float64)
     energy = 0.5 * momentum @ momentum - state.log_density
-    start = trajectory.leaf_rows(state.position, momentum, momentum, state.gradient)
+    start = trajectory.Leaf(state.position, momentum, momentum, state.gradient)
     positions, weights = [], []
     z, r, gradient = state.position, momentum, state.gradient
     for _ in range(4):
@@ -142,7 +142,7 @@ def test_leaves_of_an_extension_are_chosen_by_their_weights():
             step_size,
             inverse_mass,
             energy,
-            torch.full((3, 5, 2), torch.nan, dtype=torch.float64),
+            trajectory.Stack(*torch.full((5, 3, 2), torch.nan, dtype=torch.float64)),
             1000.0,
         )
         assert int(extension.num_leaves) == 4

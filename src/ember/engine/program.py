@@ -6,10 +6,10 @@ and an operation such as ``aten.select.int`` stands for the selected *value*, no
 
 Besides ATen operations (named like ``aten.add.Tensor``) there are those of :mod:`ember.engine.random`
 (random_bits uniform fold_in permutation), of :mod:`ember.engine.rejection` (log_gamma poisson binomial
-von_mises_from_key), which are pure functions of a key, and of :mod:`ember.engine.implicit` (gamma_grad
-dirichlet_grad); and there are three nodes with regions. ``carry``, ``xs`` and ``outer`` are tuples of
-:class:`Value`; ``outer`` are the values that the regions' functions closed over, and come last among the
-regions' inputs:
+von_mises_from_key), which are pure functions of a key, of :mod:`ember.engine.implicit` (gamma_grad
+dirichlet_grad) and of :mod:`ember.engine.workspace`; and there are three nodes with regions. ``carry``,
+``xs`` and ``outer`` are tuples of :class:`Value`; ``outer`` are the values that the regions' functions closed
+over, and come last among the regions' inputs:
 
 ``while_loop``  args ``(carry, outer)``, regions ``(condition, body)``; both take ``carry + outer``;
     condition returns one bool scalar, body returns the next carry; the node's outputs are the last carry.

@@ -48,9 +48,7 @@ def _random_bits_eager(key: torch.Tensor, num: int, stream: int = 0) -> torch.Te
 def _uniform_eager(
     key: torch.Tensor, shape: Sequence[int], digits: int = 52, stream: int = 0
 ) -> torch.Tensor:
-    bits = _random_bits_eager(key, math.prod(shape), stream).reshape(tuple(shape))
-    integers = (bits >> (64 - digits)) & ((1 << digits) - 1)
-    return (integers.to(torch.float64) + 0.5) * 2.0**-digits
+    return uniform_from_bits(_random_bits_eager(key, math.prod(shape), stream).reshape(tuple(shape)), digits)
 
 
 def _fold_in_eager(key: torch.Tensor, data: torch.Tensor) -> torch.Tensor:
@@ -128,6 +126,12 @@ def uniform(
     """Draw from the open interval (0, 1), on a grid of 2**52 points (2**23 for float32)."""
     digits = 52 if dtype == torch.float64 else 23
     return _as(dtype, torch.ops.ember.uniform(key, tuple(shape), digits, stream))
+
+
+def uniform_from_bits(bits: torch.Tensor, digits: int = 52) -> torch.Tensor:
+    """Turn int64 numbers of random bits into float64 draws from (0, 1), by the highest ``digits`` bits."""
+    integers = (bits >> (64 - digits)) & ((1 << digits) - 1)
+    return (integers.to(torch.float64) + 0.5) * 2.0**-digits
 
 
 def normal(

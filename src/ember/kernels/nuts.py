@@ -16,12 +16,11 @@ from ember.engine.control import while_loop
 from ember.kernels import trajectory
 from ember.kernels.density import Density, State, init
 from ember.kernels.metric import Metric, kinetic_energy
-from ember.kernels.trajectory import Extension, select_row
+from ember.kernels.trajectory import Extension, Leaf, Stack, select_row, write_row
 
 __all__ = ["State", "Info", "init", "step"]
 
 _NOISE, _DOUBLINGS, _LEAVES = 0, 1, 2  # streams of a transition's key
-_DIRECTION, _CHOICE = 0, 1  # random numbers of a doubling
 
 
 class Info(NamedTuple):
@@ -39,7 +38,7 @@ class Info(NamedTuple):
 class _Tree(NamedTuple):
     """The trajectory so far, a whole number of doublings."""
 
-    ends: Tensor  # [2, 4, D], the backward and the forward end
+    ends: Leaf  # each [2, D], the backward and the forward end
     momentum_sum: Tensor  # [D]
     proposal: State
     energy: Tensor  # at the proposal
@@ -49,7 +48,7 @@ class _Tree(NamedTuple):
     acceptance_sum: Tensor
     turning: Tensor
     diverging: Tensor
-    checkpoints: Tensor  # [max_tree_depth, 5, D], room for the stack of an extension
+    stack: Stack  # room for an extension's
 
 
 def step(
@@ -78,36 +77,37 @@ def step(
     momentum = metric.momentum(noise)
     velocity = metric.velocity(momentum)
     start_energy = kinetic_energy(momentum, velocity) - state.log_density
-    uniforms = random.uniform(random.fold_in(key, _DOUBLINGS), (max_tree_depth, 2), noise.dtype)
+    bits = random.random_bits(random.fold_in(key, _DOUBLINGS), max_tree_depth)
     leaf_key = random.fold_in(key, _LEAVES)
 
     def growing(tree: _Tree) -> Tensor:
         return (tree.depth < max_tree_depth) & ~(tree.turning | tree.diverging)
 
     def double(tree: _Tree) -> _Tree:
-        uniform = select_row(uniforms, tree.depth)
-        forward = uniform.select(0, _DIRECTION) < 0.5
+        # The lowest bit says in which direction, the others choose between two proposals.
+        word = select_row(bits, tree.depth)
+        forward = (word & 1) == 1
         near = forward.to(torch.int64)
         extension = trajectory.extend(
             leaf_key,
             density,
-            start=select_row(tree.ends, near),
+            start=Leaf(*(select_row(each, near) for each in tree.ends)),
             proposal=tree.proposal,
             size=torch.bitwise_left_shift(torch.ones_like(tree.depth), tree.depth),
             step_size=torch.where(forward, step_size, -step_size),
             metric=metric,
             start_energy=start_energy,
-            checkpoints=tree.checkpoints,
+            stack=tree.stack,
             max_energy_error=max_energy_error,
         )
-        return _join(uniform.select(0, _CHOICE), tree, extension, near)
+        return _join(random.uniform_from_bits(word), tree, extension, near)
 
-    end = trajectory.leaf_rows(state.position, momentum, velocity, state.gradient)
+    end = Leaf(state.position, momentum, velocity, state.gradient)
     zero = torch.zeros_like(start_energy)
     count = torch.zeros_like(start_energy, dtype=torch.int64)
     no = torch.zeros_like(start_energy, dtype=torch.bool)
     first = _Tree(
-        ends=torch.stack([end, end]),
+        ends=Leaf(*(torch.stack([each, each]) for each in end)),
         momentum_sum=momentum,
         proposal=state,
         energy=start_energy,
@@ -117,7 +117,7 @@ def step(
         acceptance_sum=zero,
         turning=no,
         diverging=no,
-        checkpoints=end.new_zeros((max_tree_depth, 5, end.shape[1])),
+        stack=trajectory.room(momentum, max(2, max_tree_depth)),
     )
     last = while_loop(growing, double, first)
     info = Info(
@@ -138,20 +138,19 @@ def _join(uniform: Tensor, tree: _Tree, extension: Extension, near: Tensor) -> _
     log_ratio = extension.log_weight - tree.log_weight
     take = complete & (torch.log(uniform) < log_ratio)
     momentum_sum = tree.momentum_sum + extension.momentum_sum
-    start, far = select_row(tree.ends, near), select_row(tree.ends, 1 - near)
-    begin = extension.checkpoints.select(0, 0)
+    begin, velocity = extension.stack, tree.ends.velocity
     turning = trajectory.is_turning(
         whole=momentum_sum,
-        left_and_seam=tree.momentum_sum + begin.select(0, trajectory.SUM_WITH),
-        seam_and_right=extension.momentum_sum + start.select(0, trajectory.MOMENTUM),
-        first=far.select(0, trajectory.VELOCITY),
-        seam_left=start.select(0, trajectory.VELOCITY),
-        seam_right=begin.select(0, trajectory.FIRST_VELOCITY),
-        last=extension.end.select(0, trajectory.VELOCITY),
+        left_and_seam=tree.momentum_sum + begin.sum_with.select(0, 0),
+        seam_and_right=extension.momentum_sum + select_row(tree.ends.momentum, near),
+        first=select_row(velocity, 1 - near),
+        seam_left=select_row(velocity, near),
+        seam_right=begin.first_velocity.select(0, 0),
+        last=extension.end.velocity,
     )
     chosen = (torch.where(take, new, old) for new, old in zip(extension.proposal, tree.proposal, strict=True))
     return _Tree(
-        ends=tree.ends.index_copy(0, near.reshape(1), extension.end.unsqueeze(0)),
+        ends=Leaf(*(write_row(old, near, new) for old, new in zip(tree.ends, extension.end, strict=True))),
         momentum_sum=momentum_sum,
         proposal=State(*chosen),
         energy=torch.where(take, extension.energy, tree.energy),
@@ -161,5 +160,5 @@ def _join(uniform: Tensor, tree: _Tree, extension: Extension, near: Tensor) -> _
         acceptance_sum=tree.acceptance_sum + extension.acceptance_sum,
         turning=extension.turning | turning,
         diverging=extension.diverging,
-        checkpoints=extension.checkpoints,
+        stack=extension.stack,
     )

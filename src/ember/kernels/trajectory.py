@@ -8,6 +8,7 @@ and across the seam of its halves.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -15,25 +16,38 @@ from torch import Tensor
 
 from ember.engine import random
 from ember.engine.control import cond, while_loop
+from ember.engine.workspace import workspace
 from ember.kernels.density import Density, State
 from ember.kernels.integrator import leapfrog
 from ember.kernels.metric import Metric, kinetic_energy
 
-# Rows of a leaf.
-POSITION, MOMENTUM, VELOCITY, GRADIENT = range(4)
-# Rows of the checkpoint of a subtree: the velocity at its first leaf, the momentum sums without and with that
-# leaf, the velocity at the leaf before it, and the momentum sum without that one.
-FIRST_VELOCITY, SUM_BEFORE, SUM_WITH, SEAM_VELOCITY, SUM_BEFORE_SEAM = range(5)
+
+class Leaf(NamedTuple):
+    """A point of a trajectory; with a leading dimension of two, its backward and its forward end."""
+
+    position: Tensor  # [D]
+    momentum: Tensor  # [D]
+    velocity: Tensor  # [D]
+    gradient: Tensor  # [D]
+
+
+class Stack(NamedTuple):
+    """The complete subtrees that wait for their right half, like the ones in a binary counter.
+
+    Each has what checks need of its first leaf, and of the last leaf before it, across the seam.
+    """
+
+    first_velocity: Tensor  # [rows, D]
+    sum_before: Tensor  # [rows, D], momentum sum of the leaves before
+    sum_with: Tensor  # [rows, D], and with the first leaf
+    seam_velocity: Tensor  # [rows, D], velocity at the leaf before
+    sum_before_seam: Tensor  # [rows, D], momentum sum of the leaves before that one
 
 
 class Extension(NamedTuple):
-    """The new leaves visited so far, and what was chosen among them.
+    """The new leaves visited so far, and what was chosen among them."""
 
-    Complete subtrees that wait for their right half lie on a stack of checkpoints, like the ones in a
-    binary counter.
-    """
-
-    end: Tensor  # [4, D], the last leaf
+    end: Leaf  # the last one
     momentum_sum: Tensor  # [D], over the new leaves
     proposal: State
     energy: Tensor  # at the proposal
@@ -43,36 +57,36 @@ class Extension(NamedTuple):
     acceptance_sum: Tensor
     turning: Tensor  # bool
     diverging: Tensor  # bool
-    checkpoints: Tensor  # [rows, 5, D]
+    stack: Stack
     top: Tensor  # int64, the stack's row for the next leaf
 
 
-def leaf_rows(position: Tensor, momentum: Tensor, velocity: Tensor, gradient: Tensor) -> Tensor:
-    """Pack a leaf, ``[4, D]``."""
-    return torch.stack([position, momentum, velocity, gradient])
+def room(like: Tensor, num_rows: int) -> Stack:
+    """Return room for a stack, for vectors shaped and typed as ``like``; its content does not matter."""
+    return Stack(*(workspace(like, (num_rows, like.shape[0])) for _ in Stack._fields))
 
 
 def extend(
     key: Tensor,
     density: Density,
-    start: Tensor,
+    start: Leaf,
     proposal: State,
     size: Tensor,
     step_size: Tensor,
     metric: Metric,
     start_energy: Tensor,
-    checkpoints: Tensor,
+    stack: Stack,
     max_energy_error: float,
 ) -> Extension:
     """Visit ``size`` new leaves from the leaf ``start`` on, or fewer if one diverges or a subtree turns.
 
     :param key: random numbers for the choice among the leaves; may be the same for extensions of other sizes.
-    :param start: the trajectory's end, ``[4, D]``, itself not among the new leaves.
+    :param start: the trajectory's end, itself not among the new leaves.
     :param proposal: returned if no leaf has weight.
     :param size: int64, a power of two.
     :param step_size: signed: negative goes back in time.
     :param start_energy: energy that errors and weights are relative to.
-    :param checkpoints: room for the stack, ``[log2(size) + 1 or more, 5, D]``, its content does not matter.
+    :param stack: room for ``max(2, log2(size))`` subtrees.
     :param max_energy_error: energy error above which a leaf counts as diverging.
     """
     minus_infinity = torch.full_like(start_energy, -torch.inf)
@@ -84,10 +98,10 @@ def extend(
         return (carry.num_leaves < size) & ~(carry.turning | carry.diverging)
 
     def visit(carry: Extension) -> Extension:
-        position, momentum, velocity, gradient = (carry.end.select(0, index) for index in range(4))
-        leaf = leapfrog(density, metric, step_size, position, momentum, gradient)
-        leaf_velocity = metric.velocity(leaf.momentum)
-        energy = kinetic_energy(leaf.momentum, leaf_velocity) - leaf.log_density
+        position, momentum, _, gradient = carry.end
+        point = leapfrog(density, metric, step_size, position, momentum, gradient)
+        leaf = Leaf(point.position, point.momentum, metric.velocity(point.momentum), point.gradient)
+        energy = kinetic_energy(leaf.momentum, leaf.velocity) - point.log_density
         error = energy - start_energy
         # Written so that a NaN, too, counts as diverging.
         diverging = ~((error < max_energy_error) & (error > -torch.inf))
@@ -98,19 +112,20 @@ def extend(
         # leaf (Efraimidis & Spirakis 2006, algorithm A-ExpJ, for a sample of one).
         def take() -> tuple[State, Tensor, Tensor]:
             uniform = random.uniform(random.fold_in(key, size + carry.num_leaves))
-            return State(leaf.position, leaf.log_density, leaf.gradient), energy, total - torch.log(uniform)
+            return State(leaf.position, point.log_density, leaf.gradient), energy, total - torch.log(uniform)
 
         def keep() -> tuple[State, Tensor, Tensor]:
             return carry.proposal, carry.energy, carry.threshold
 
         chosen, chosen_energy, threshold = cond(total > carry.threshold, take, keep)
-        sum_before = carry.momentum_sum
-        momentum_sum = sum_before + leaf.momentum
-        checkpoint = torch.stack([leaf_velocity, sum_before, momentum_sum, velocity, sum_before - momentum])
-        checkpoints = carry.checkpoints.index_copy(0, carry.top.reshape(1), checkpoint.unsqueeze(0))
-        row, turning = _merge(checkpoints, carry.top, carry.num_leaves, momentum_sum, leaf_velocity)
+        momentum_sum = carry.momentum_sum + leaf.momentum
+        stack, top, turning = cond(
+            (carry.num_leaves & 1) == 0,
+            lambda: _push(carry.stack, carry.top, momentum_sum, leaf),
+            lambda: _merge(carry.stack, carry.top, carry.num_leaves, momentum_sum, leaf),
+        )
         return Extension(
-            end=leaf_rows(leaf.position, leaf.momentum, leaf_velocity, leaf.gradient),
+            end=leaf,
             momentum_sum=momentum_sum,
             proposal=chosen,
             energy=chosen_energy,
@@ -120,13 +135,14 @@ def extend(
             acceptance_sum=carry.acceptance_sum + torch.exp(log_weight.clamp(max=0.0)),
             turning=turning,
             diverging=diverging,
-            checkpoints=checkpoints,
-            top=row + 1,
+            stack=stack,
+            top=top,
         )
 
+    nothing = torch.zeros_like(proposal.position)
     empty = Extension(
         end=start,
-        momentum_sum=torch.zeros_like(proposal.position),
+        momentum_sum=nothing,
         proposal=proposal,
         energy=start_energy,
         log_weight=minus_infinity,
@@ -135,18 +151,30 @@ def extend(
         acceptance_sum=zero,
         turning=no,
         diverging=no,
-        checkpoints=checkpoints,
+        stack=stack._replace(sum_before=write_row(stack.sum_before, no_leaves, nothing)),
         top=no_leaves,
     )
     return while_loop(unfinished, visit, empty)
 
 
+def _push(stack: Stack, top: Tensor, momentum_sum: Tensor, leaf: Leaf) -> tuple[Stack, Tensor, Tensor]:
+    """Begin a subtree with ``leaf``; what is before it was written after the leaf before.
+
+    Returns the stack, its next free row, and whether a subtree turns.
+    """
+    begun = stack._replace(
+        first_velocity=write_row(stack.first_velocity, top, leaf.velocity),
+        sum_with=write_row(stack.sum_with, top, momentum_sum),
+    )
+    return begun, top + 1, torch.zeros_like(top, dtype=torch.bool)
+
+
 def _merge(
-    checkpoints: Tensor, top: Tensor, leaf: Tensor, momentum_sum: Tensor, velocity: Tensor
-) -> tuple[Tensor, Tensor]:
+    stack: Stack, top: Tensor, number: Tensor, momentum_sum: Tensor, leaf: Leaf
+) -> tuple[Stack, Tensor, Tensor]:
     """Join the complete subtrees that end at ``leaf`` with their left halves, and check each for a U-turn.
 
-    Returns the row of the joined subtree, and whether one of them turns.
+    Returns the stack, its next free row, and whether a subtree turns.
     """
 
     def pending(carry: tuple[Tensor, Tensor, Tensor]) -> Tensor:
@@ -154,22 +182,32 @@ def _merge(
         return ((bits & 1) == 1) & ~turning
 
     def join(carry: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        bits, row, _ = carry
-        left, right = select_row(checkpoints, row - 1), select_row(checkpoints, row)
-        sum_before = left.select(0, SUM_BEFORE)
+        bits, right, _ = carry
+        left = right - 1
+        sum_before = select_row(stack.sum_before, left)
         turning = is_turning(
             whole=momentum_sum - sum_before,
-            left_and_seam=right.select(0, SUM_WITH) - sum_before,
-            seam_and_right=momentum_sum - right.select(0, SUM_BEFORE_SEAM),
-            first=left.select(0, FIRST_VELOCITY),
-            seam_left=right.select(0, SEAM_VELOCITY),
-            seam_right=right.select(0, FIRST_VELOCITY),
-            last=velocity,
+            left_and_seam=select_row(stack.sum_with, right) - sum_before,
+            seam_and_right=momentum_sum - select_row(stack.sum_before_seam, right),
+            first=select_row(stack.first_velocity, left),
+            seam_left=select_row(stack.seam_velocity, right),
+            seam_right=select_row(stack.first_velocity, right),
+            last=leaf.velocity,
         )
-        return bits >> 1, row - 1, turning
+        return bits >> 1, left, turning
 
-    _, row, turning = while_loop(pending, join, (leaf, top, torch.zeros_like(leaf, dtype=torch.bool)))
-    return row, turning
+    # Of a pair of leaves there is only the whole to check.
+    row = top - 1
+    pair = momentum_sum - select_row(stack.sum_before, row)
+    turning = _turns(torch.dot(pair, select_row(stack.first_velocity, row)), torch.dot(pair, leaf.velocity))
+    _, row, turning = while_loop(pending, join, (number >> 1, row, turning))
+    following = row + 1
+    before = stack._replace(
+        sum_before=write_row(stack.sum_before, following, momentum_sum),
+        seam_velocity=write_row(stack.seam_velocity, following, leaf.velocity),
+        sum_before_seam=write_row(stack.sum_before_seam, following, momentum_sum - leaf.momentum),
+    )
+    return before, following, turning
 
 
 def is_turning(
@@ -185,7 +223,7 @@ def is_turning(
 
     The first three are momentum sums over these stretches, the others velocities at their ends.
     """
-    products = (
+    return _turns(
         torch.dot(whole, first),
         torch.dot(whole, last),
         torch.dot(left_and_seam, first),
@@ -193,12 +231,18 @@ def is_turning(
         torch.dot(seam_and_right, seam_left),
         torch.dot(seam_and_right, last),
     )
-    least = products[0]
-    for product in products[1:]:
-        least = torch.minimum(least, product)
-    return ~(least > 0.0)
+
+
+def _turns(*products: Tensor) -> Tensor:
+    """Say whether one of the products of momentum sums and velocities is not positive."""
+    return ~(functools.reduce(torch.minimum, products) > 0.0)
 
 
 def select_row(rows: Tensor, index: Tensor) -> Tensor:
     """Select ``rows[index]`` by a scalar tensor, without reading its value in Python."""
     return rows.index_select(0, index.reshape(1)).squeeze(0)
+
+
+def write_row(rows: Tensor, index: Tensor, row: Tensor) -> Tensor:
+    """Replace ``rows[index]``, for an index in a scalar tensor."""
+    return rows.index_copy(0, index.reshape(1), row.unsqueeze(0))

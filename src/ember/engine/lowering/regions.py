@@ -16,7 +16,7 @@ from .prefixes import emit_prefix
 from .rows import Chain
 from .schedule import plan
 from .stages import Extern, Prefix, Stage
-from .tensors import Tensor, memory_of
+from .tensors import Map, Tensor, memory_of
 
 LARGEST_FUNCTION = 1500  # rough number of instructions beyond which a function is split
 
@@ -148,7 +148,8 @@ def write_carry(k: Kernel, body: Block, targets: Sequence[Tensor]) -> None:
 
 def _enter(k: Kernel, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
     for source, target in zip(sources, targets, strict=True):
-        if memory_of(source) is not memory_of(target):
+        undefined = isinstance(source, Map) and source.undefined
+        if memory_of(source) is not memory_of(target) and not undefined:
             copy(k, source, target)
 
 

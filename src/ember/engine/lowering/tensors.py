@@ -70,6 +70,7 @@ class Map(Tensor):
         "repeat",
         "total",
         "transposed",
+        "undefined",
     )
 
     def __init__(
@@ -91,6 +92,7 @@ class Map(Tensor):
         self.height = 0  # of the tree of expressions inlined into this one
         self.repeat = 1  # operands' elements read per element of this one
         self.alias_of = alias_of
+        self.undefined = False  # its elements do not matter, so that nobody needs to copy them
 
 
 def read_levels(operands: Operands) -> tuple[tuple[Tensor, int], ...]:

@@ -36,6 +36,13 @@ _register_fill(["aten.empty_strided.default", "aten.new_empty_strided.default"],
 _register_fill(["aten.scalar_tensor.default"], None)
 
 
+@operation("ember.workspace.default")
+def _workspace(b: Builder, like: Tensor, size: Any) -> Tensor:
+    tensor = b.full(b.out().shape, 0, b.out_kind())
+    tensor.undefined = True
+    return tensor
+
+
 @operation("aten.new_full.default")
 def _new_full(b: Builder, x: Tensor, size: Any, fill_value: Number, **kwargs: Any) -> Tensor:
     return b.full(b.out().shape, fill_value, b.out_kind())

@@ -124,7 +124,9 @@ def test_leaves_of_an_extension_are_chosen_by_their_weights():
     momentum = torch.tensor([2.0, 0.4], dtype=torch.float64)
     step_size = torch.tensor(0.6, dtype=torch.float64)
     energy = 0.5 * momentum @ momentum - state.log_density
-    start = trajectory.Leaf(state.position, momentum, momentum, state.gradient)
+    start = trajectory.Leaf(state.position, momentum, state.gradient)
+    rows = torch.full((2, 2), torch.nan, dtype=torch.float64)
+    proposal = trajectory.Proposal(rows, rows, state.log_density, energy)
     positions, weights = [], []
     z, r, gradient = state.position, momentum, state.gradient
     for _ in range(4):
@@ -137,7 +139,8 @@ def test_leaves_of_an_extension_are_chosen_by_their_weights():
             random.key(seed),
             target.density,
             start,
-            state,
+            proposal,
+            torch.tensor(1),
             torch.tensor(4),
             step_size,
             inverse_mass,
@@ -146,7 +149,7 @@ def test_leaves_of_an_extension_are_chosen_by_their_weights():
             1000.0,
         )
         assert int(extension.num_leaves) == 4
-        gaps = [float((extension.proposal.position - each).abs().max()) for each in positions]
+        gaps = [float((extension.proposal.position[1] - each).abs().max()) for each in positions]
         counts[int(np.argmin(gaps))] += 1
     np.testing.assert_allclose(float(extension.log_weight), np.log(sum(weights)), rtol=1e-12)
     expected = 1200 * np.array(weights) / sum(weights)

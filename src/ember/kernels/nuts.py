@@ -16,7 +16,7 @@ from ember.engine.control import while_loop
 from ember.kernels import trajectory
 from ember.kernels.density import Density, State, init
 from ember.kernels.metric import Metric, kinetic_energy
-from ember.kernels.trajectory import Extension, Leaf, Stack, select_row, write_row
+from ember.kernels.trajectory import Extension, Leaf, Proposal, Stack, select_row, write_row
 
 __all__ = ["State", "Info", "init", "step"]
 
@@ -39,9 +39,12 @@ class _Tree(NamedTuple):
     """The trajectory so far, a whole number of doublings."""
 
     ends: Leaf  # each [2, D], the backward and the forward end
+    velocities: Tensor  # [2, D], at the ends
     momentum_sum: Tensor  # [D]
-    proposal: State
-    energy: Tensor  # at the proposal
+    proposal: Proposal
+    row: Tensor  # int64, the proposal's row that counts
+    log_density: Tensor  # at the proposal
+    energy: Tensor  # likewise
     log_weight: Tensor
     depth: Tensor
     num_leapfrogs: Tensor
@@ -93,6 +96,7 @@ def step(
             density,
             start=Leaf(*(select_row(each, near) for each in tree.ends)),
             proposal=tree.proposal,
+            row=1 - tree.row,
             size=torch.bitwise_left_shift(torch.ones_like(tree.depth), tree.depth),
             step_size=torch.where(forward, step_size, -step_size),
             metric=metric,
@@ -102,14 +106,17 @@ def step(
         )
         return _join(random.uniform_from_bits(word), tree, extension, near)
 
-    end = Leaf(state.position, momentum, velocity, state.gradient)
+    end = Leaf(state.position, momentum, state.gradient)
     zero = torch.zeros_like(start_energy)
     count = torch.zeros_like(start_energy, dtype=torch.int64)
     no = torch.zeros_like(start_energy, dtype=torch.bool)
     first = _Tree(
-        ends=Leaf(*(torch.stack([each, each]) for each in end)),
+        ends=Leaf(*(_twice(each) for each in end)),
+        velocities=_twice(velocity),
         momentum_sum=momentum,
-        proposal=state,
+        proposal=Proposal(_twice(state.position), _twice(state.gradient), state.log_density, start_energy),
+        row=count,
+        log_density=state.log_density,
         energy=start_energy,
         log_weight=zero,
         depth=count,
@@ -127,9 +134,17 @@ def step(
         diverging=last.diverging,
         acceptance=last.acceptance_sum / last.num_leapfrogs,
         step_size=step_size,
-        log_density=last.proposal.log_density,
+        log_density=last.log_density,
     )
-    return last.proposal, info
+    position, gradient = (
+        select_row(last.proposal.position, last.row),
+        select_row(last.proposal.gradient, last.row),
+    )
+    return State(position, last.log_density, gradient), info
+
+
+def _twice(row: Tensor) -> Tensor:
+    return torch.stack([row, row])
 
 
 def _join(uniform: Tensor, tree: _Tree, extension: Extension, near: Tensor) -> _Tree:
@@ -138,22 +153,24 @@ def _join(uniform: Tensor, tree: _Tree, extension: Extension, near: Tensor) -> _
     log_ratio = extension.log_weight - tree.log_weight
     take = complete & (torch.log(uniform) < log_ratio)
     momentum_sum = tree.momentum_sum + extension.momentum_sum
-    begin, velocity = extension.stack, tree.ends.velocity
+    begin, velocity = extension.stack, trajectory.last_velocity(extension)
     turning = trajectory.is_turning(
         whole=momentum_sum,
         left_and_seam=tree.momentum_sum + begin.sum_with.select(0, 0),
         seam_and_right=extension.momentum_sum + select_row(tree.ends.momentum, near),
-        first=select_row(velocity, 1 - near),
-        seam_left=select_row(velocity, near),
+        first=select_row(tree.velocities, 1 - near),
+        seam_left=select_row(tree.velocities, near),
         seam_right=begin.first_velocity.select(0, 0),
-        last=extension.end.velocity,
+        last=velocity,
     )
-    chosen = (torch.where(take, new, old) for new, old in zip(extension.proposal, tree.proposal, strict=True))
     return _Tree(
         ends=Leaf(*(write_row(old, near, new) for old, new in zip(tree.ends, extension.end, strict=True))),
+        velocities=write_row(tree.velocities, near, velocity),
         momentum_sum=momentum_sum,
-        proposal=State(*chosen),
-        energy=torch.where(take, extension.energy, tree.energy),
+        proposal=extension.proposal,
+        row=torch.where(take, 1 - tree.row, tree.row),
+        log_density=torch.where(take, extension.proposal.log_density, tree.log_density),
+        energy=torch.where(take, extension.proposal.energy, tree.energy),
         log_weight=torch.logaddexp(tree.log_weight, extension.log_weight),
         depth=tree.depth + complete.to(torch.int64),
         num_leapfrogs=tree.num_leapfrogs + extension.num_leaves,

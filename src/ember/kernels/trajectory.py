@@ -17,7 +17,7 @@ from torch import Tensor
 from ember.engine import random
 from ember.engine.control import cond, while_loop
 from ember.engine.workspace import workspace
-from ember.kernels.density import Density, State
+from ember.kernels.density import Density
 from ember.kernels.integrator import leapfrog
 from ember.kernels.metric import Metric, kinetic_energy
 
@@ -27,8 +27,16 @@ class Leaf(NamedTuple):
 
     position: Tensor  # [D]
     momentum: Tensor  # [D]
-    velocity: Tensor  # [D]
     gradient: Tensor  # [D]
+
+
+class Proposal(NamedTuple):
+    """A leaf that may become the next draw, written to one of two rows so that nobody copies the other."""
+
+    position: Tensor  # [2, D]
+    gradient: Tensor  # [2, D]
+    log_density: Tensor  # at the row written last
+    energy: Tensor  # likewise
 
 
 class Stack(NamedTuple):
@@ -49,8 +57,7 @@ class Extension(NamedTuple):
 
     end: Leaf  # the last one
     momentum_sum: Tensor  # [D], over the new leaves
-    proposal: State
-    energy: Tensor  # at the proposal
+    proposal: Proposal
     log_weight: Tensor  # of all new leaves
     threshold: Tensor  # the log weight above which the next leaf becomes the proposal
     num_leaves: Tensor  # int64
@@ -70,7 +77,8 @@ def extend(
     key: Tensor,
     density: Density,
     start: Leaf,
-    proposal: State,
+    proposal: Proposal,
+    row: Tensor,
     size: Tensor,
     step_size: Tensor,
     metric: Metric,
@@ -82,7 +90,8 @@ def extend(
 
     :param key: random numbers for the choice among the leaves; may be the same for extensions of other sizes.
     :param start: the trajectory's end, itself not among the new leaves.
-    :param proposal: returned if no leaf has weight.
+    :param proposal: room for the chosen leaf; nothing is written if no leaf has weight.
+    :param row: which of the proposal's rows to write, int64.
     :param size: int64, a power of two.
     :param step_size: signed: negative goes back in time.
     :param start_energy: energy that errors and weights are relative to.
@@ -98,10 +107,9 @@ def extend(
         return (carry.num_leaves < size) & ~(carry.turning | carry.diverging)
 
     def visit(carry: Extension) -> Extension:
-        position, momentum, _, gradient = carry.end
-        point = leapfrog(density, metric, step_size, position, momentum, gradient)
-        leaf = Leaf(point.position, point.momentum, metric.velocity(point.momentum), point.gradient)
-        energy = kinetic_energy(leaf.momentum, leaf.velocity) - point.log_density
+        point = leapfrog(density, metric, step_size, *carry.end)
+        velocity = metric.velocity(point.momentum)
+        energy = kinetic_energy(point.momentum, velocity) - point.log_density
         error = energy - start_energy
         # Written so that a NaN, too, counts as diverging.
         diverging = ~((error < max_energy_error) & (error > -torch.inf))
@@ -110,25 +118,30 @@ def extend(
 
         # Multinomial sampling by a reservoir with jumps: a random number per change of the proposal, not per
         # leaf (Efraimidis & Spirakis 2006, algorithm A-ExpJ, for a sample of one).
-        def take() -> tuple[State, Tensor, Tensor]:
+        def take() -> tuple[Proposal, Tensor]:
             uniform = random.uniform(random.fold_in(key, size + carry.num_leaves))
-            return State(leaf.position, point.log_density, leaf.gradient), energy, total - torch.log(uniform)
+            taken = Proposal(
+                write_row(carry.proposal.position, row, point.position),
+                write_row(carry.proposal.gradient, row, point.gradient),
+                point.log_density,
+                energy,
+            )
+            return taken, total - torch.log(uniform)
 
-        def keep() -> tuple[State, Tensor, Tensor]:
-            return carry.proposal, carry.energy, carry.threshold
+        def keep() -> tuple[Proposal, Tensor]:
+            return carry.proposal, carry.threshold
 
-        chosen, chosen_energy, threshold = cond(total > carry.threshold, take, keep)
-        momentum_sum = carry.momentum_sum + leaf.momentum
+        chosen, threshold = cond(total > carry.threshold, take, keep)
+        momentum_sum = carry.momentum_sum + point.momentum
         stack, top, turning = cond(
             (carry.num_leaves & 1) == 0,
-            lambda: _push(carry.stack, carry.top, momentum_sum, leaf),
-            lambda: _merge(carry.stack, carry.top, carry.num_leaves, momentum_sum, leaf),
+            lambda: _push(carry.stack, carry.top, momentum_sum, velocity),
+            lambda: _merge(carry.stack, carry.top, carry.num_leaves, momentum_sum, point.momentum, velocity),
         )
         return Extension(
-            end=leaf,
+            end=Leaf(point.position, point.momentum, point.gradient),
             momentum_sum=momentum_sum,
             proposal=chosen,
-            energy=chosen_energy,
             log_weight=total,
             threshold=threshold,
             num_leaves=carry.num_leaves + 1,
@@ -139,12 +152,11 @@ def extend(
             top=top,
         )
 
-    nothing = torch.zeros_like(proposal.position)
+    nothing = torch.zeros_like(start.position)
     empty = Extension(
         end=start,
         momentum_sum=nothing,
         proposal=proposal,
-        energy=start_energy,
         log_weight=minus_infinity,
         threshold=minus_infinity,
         num_leaves=no_leaves,
@@ -157,22 +169,29 @@ def extend(
     return while_loop(unfinished, visit, empty)
 
 
-def _push(stack: Stack, top: Tensor, momentum_sum: Tensor, leaf: Leaf) -> tuple[Stack, Tensor, Tensor]:
-    """Begin a subtree with ``leaf``; what is before it was written after the leaf before.
+def last_velocity(extension: Extension) -> Tensor:
+    """Return the velocity at the last leaf, which lies on the stack."""
+    stack, top = extension.stack, extension.top
+    begun = (extension.num_leaves & 1) == 1
+    return torch.where(begun, select_row(stack.first_velocity, top - 1), select_row(stack.seam_velocity, top))
+
+
+def _push(stack: Stack, top: Tensor, momentum_sum: Tensor, velocity: Tensor) -> tuple[Stack, Tensor, Tensor]:
+    """Begin a subtree with a leaf; what is before it was written after the leaf before.
 
     Returns the stack, its next free row, and whether a subtree turns.
     """
     begun = stack._replace(
-        first_velocity=write_row(stack.first_velocity, top, leaf.velocity),
+        first_velocity=write_row(stack.first_velocity, top, velocity),
         sum_with=write_row(stack.sum_with, top, momentum_sum),
     )
     return begun, top + 1, torch.zeros_like(top, dtype=torch.bool)
 
 
 def _merge(
-    stack: Stack, top: Tensor, number: Tensor, momentum_sum: Tensor, leaf: Leaf
+    stack: Stack, top: Tensor, number: Tensor, momentum_sum: Tensor, momentum: Tensor, velocity: Tensor
 ) -> tuple[Stack, Tensor, Tensor]:
-    """Join the complete subtrees that end at ``leaf`` with their left halves, and check each for a U-turn.
+    """Join the complete subtrees that end at a leaf with their left halves, and check each for a U-turn.
 
     Returns the stack, its next free row, and whether a subtree turns.
     """
@@ -192,20 +211,20 @@ def _merge(
             first=select_row(stack.first_velocity, left),
             seam_left=select_row(stack.seam_velocity, right),
             seam_right=select_row(stack.first_velocity, right),
-            last=leaf.velocity,
+            last=velocity,
         )
         return bits >> 1, left, turning
 
     # Of a pair of leaves there is only the whole to check.
     row = top - 1
     pair = momentum_sum - select_row(stack.sum_before, row)
-    turning = _turns(torch.dot(pair, select_row(stack.first_velocity, row)), torch.dot(pair, leaf.velocity))
+    turning = _turns(torch.dot(pair, select_row(stack.first_velocity, row)), torch.dot(pair, velocity))
     _, row, turning = while_loop(pending, join, (number >> 1, row, turning))
     following = row + 1
     before = stack._replace(
         sum_before=write_row(stack.sum_before, following, momentum_sum),
-        seam_velocity=write_row(stack.seam_velocity, following, leaf.velocity),
-        sum_before_seam=write_row(stack.sum_before_seam, following, momentum_sum - leaf.momentum),
+        seam_velocity=write_row(stack.seam_velocity, following, velocity),
+        sum_before_seam=write_row(stack.sum_before_seam, following, momentum_sum - momentum),
     )
     return before, following, turning
 

@@ -7,25 +7,28 @@ import importlib.util
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ember import distributions, params, poutine, settings
-from ember.params import clear_param_store, get_param_store
-from ember.poutine import condition, do, markov
-from ember.primitives import (
-    barrier,
-    deterministic,
-    enable_validation,
-    factor,
-    module,
-    param,
-    plate,
-    plate_stack,
-    random_module,
-    sample,
-    subsample,
-    validation_enabled,
-)
-from ember.random_state import set_rng_seed
-from ember.version import __version__
+from ember.collector import permanent_imports
+
+with permanent_imports():
+    from ember import distributions, params, poutine, settings
+    from ember.params import clear_param_store, get_param_store
+    from ember.poutine import condition, do, markov
+    from ember.primitives import (
+        barrier,
+        deterministic,
+        enable_validation,
+        factor,
+        module,
+        param,
+        plate,
+        plate_stack,
+        random_module,
+        sample,
+        subsample,
+        validation_enabled,
+    )
+    from ember.random_state import set_rng_seed
+    from ember.version import __version__
 
 if TYPE_CHECKING:
     from ember import engine, infer, nn, ops, optim

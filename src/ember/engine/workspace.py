@@ -9,6 +9,7 @@ import torch
 _library = torch.library.Library("ember", "FRAGMENT")
 _library.define("workspace(Tensor like, int[] size) -> Tensor")
 _library.impl("workspace", lambda like, size: like.new_zeros(size), "CPU")
+_library.impl("workspace", lambda like, size: like.new_empty(size), "Meta")
 
 
 def workspace(like: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:

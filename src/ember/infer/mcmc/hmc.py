@@ -20,6 +20,7 @@ from ember.infer.mcmc.native import NativeSampler
 from ember.infer.mcmc.potential import PotentialDensity
 from ember.infer.mcmc.preparation import coordinates, first_positions, from_potential
 from ember.infer.mcmc.sampler import HamiltonianSampler, Plan
+from ember.infer.mcmc.starting import StartingDensity
 from ember.infer.seed import draw_seed
 from ember.kernels import hmc as hmc_kernel
 from ember.kernels.chain import ChainState, Transition
@@ -110,6 +111,7 @@ class HMC(MCMCKernel):
         self.init_strategy = init_strategy
         self.sum_discrete = sum_discrete
         self.density: Density | PotentialDensity | None = None
+        self._starting: StartingDensity | None = None
         self._first_step_size = float(step_size)
         self._adapt = (adapt_step_size, adapt_mass_matrix)
         self._full_mass = full_mass
@@ -148,7 +150,7 @@ class HMC(MCMCKernel):
         """
         if self.potential_fn is not None:
             prepared = from_potential(self.potential_fn, self.transforms, initial_params, num_chains)
-            self.density = prepared[0]
+            self.density, self._starting = prepared[0], StartingDensity(prepared[0])
             return prepared
         assert self.model is not None
         density = Density(
@@ -161,8 +163,9 @@ class HMC(MCMCKernel):
             validate=validate,
             sum_discrete=self.sum_discrete,
         )
-        self.density = density
-        return density, first_positions(density, initial_params, self.init_strategy, num_chains, seed)
+        self.density, self._starting = density, StartingDensity(density)
+        given = (initial_params, self.init_strategy, num_chains, seed)
+        return density, first_positions(density, self._starting, *given)
 
     def sampler(
         self, density: Density | PotentialDensity, starts: Tensor, num_warmup: int, seed: int
@@ -176,6 +179,7 @@ class HMC(MCMCKernel):
             random.key(seed),
             starts,
             self._first_step_size,
+            self._starting,
         )
         return native_or_eager(
             lambda: NativeSampler(plan), lambda: HamiltonianSampler(plan), type(self).__name__
@@ -276,7 +280,7 @@ class HMC(MCMCKernel):
     def cleanup(self) -> None:
         """Let go of the density."""
         self._sampler = None
-        self.density = None
+        self.density = self._starting = None
 
     def logging(self) -> OrderedDict[str, str]:
         """Return step size and acceptance for a progress bar."""

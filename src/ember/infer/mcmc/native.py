@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,26 +18,9 @@ from ember.kernels import chain as chains
 from ember.kernels.chain import ChainState
 from ember.kernels.schedule import Schedule
 
-# Where an eager gradient takes longer than this, compiling it pays off before the first draw.
-_SLOW_SECONDS = 0.01
-# A chunk's draws are kept until it ends: no more than this many numbers of them.
-_MAX_CHUNK, _MIN_CHUNK, _MAX_NUMBERS = 256, 16, 1 << 22
-
-
-def _fast_gradient(density: Any, example: Tensor) -> Any:
-    """Return what evaluates the density at starting points: itself, or machine code if it is slow."""
-    started = time.perf_counter()
-    density(example)
-    if time.perf_counter() - started < _SLOW_SECONDS:
-        return density
-    program = capture(
-        lambda z, *inputs: density.value_and_gradient(z, inputs),
-        example,
-        *density.inputs,
-        closed_over="constant",
-    )
-    compiled = compile(simplify(program))
-    return lambda z: compiled(z, *density.inputs)
+# Between chunks is Python, which should not count; but a chunk's draws are kept until it ends, so no more
+# than this many numbers of them.
+_MAX_CHUNK, _MIN_CHUNK, _MAX_NUMBERS = 2048, 16, 1 << 20
 
 
 class NativeSampler:
@@ -54,7 +36,7 @@ class NativeSampler:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._eager = HamiltonianSampler(replace(plan, density=_fast_gradient(plan.density, plan.starts[0])))
+        self._eager = HamiltonianSampler(plan)
         size = plan.starts.shape[1]
         self.chunk = max(_MIN_CHUNK, min(_MAX_CHUNK, _MAX_NUMBERS // max(size, 1)))
         self.seconds = {"capture": 0.0, "compile": 0.0}

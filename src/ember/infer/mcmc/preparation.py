@@ -13,7 +13,7 @@ from ember.errors import message
 from ember.infer.mcmc.potential import PotentialDensity
 from ember.model.density import Density
 from ember.model.initialisation import InitStrategy
-from ember.model.start import check_start, find_start
+from ember.model.start import Evaluate, check_start, find_start
 
 _STARTS = 1 << 40  # stream of a run's key beside its chains 0, 1, 2, …
 
@@ -44,6 +44,7 @@ def from_potential(
 
 def first_positions(
     density: Density,
+    evaluate: Evaluate,
     initial_params: Mapping[str, Tensor] | None,
     strategy: InitStrategy | None,
     num_chains: int,
@@ -51,16 +52,20 @@ def first_positions(
 ) -> Tensor:
     """Return first positions ``[num_chains, D]``, the given ones or found ones.
 
+    :param evaluate: the density, as it is to be evaluated.
     :raises InitialisationError: if density or gradient are not finite there, or nowhere where it was tried.
     """
     if initial_params is not None:
         starts = density.layout.join(initial_params).reshape(num_chains, density.size)
         for start in starts:
-            check_start(density, start)
+            check_start(density, start, evaluate)
         return starts
     key = random.fold_in(random.key(seed), _STARTS)
     return torch.stack(
-        [find_start(density, random.fold_in(key, chain), strategy) for chain in range(num_chains)]
+        [
+            find_start(density, random.fold_in(key, chain), strategy, evaluate=evaluate)
+            for chain in range(num_chains)
+        ]
     )
 
 

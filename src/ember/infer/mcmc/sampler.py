@@ -60,6 +60,7 @@ class Plan:
     key: Tensor  # of the run
     starts: Tensor  # first positions, [chains, D]
     step_size: float  # to begin with
+    starting: Any = None  # the density as it is evaluated where chains start, by default itself
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -87,7 +88,7 @@ class HamiltonianSampler:
         with torch.no_grad():
             return chains.init(
                 random.fold_in(self._plan.key, index),
-                self._density,
+                self._plan.starting or self._density,
                 self._plan.starts[index],
                 adaptation,
                 step_size=self._plan.step_size,

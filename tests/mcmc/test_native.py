@@ -10,7 +10,7 @@ import torch
 
 import ember
 import ember.distributions as dist
-from ember import settings
+from ember import engine, settings
 from ember.engine.policy import ExecutionError
 from ember.engine.statistics import statistics
 from ember.infer import HMC, MCMC, NUTS
@@ -123,8 +123,43 @@ def test_a_branch_on_a_value_falls_back_and_says_where(caplog):
         draws_of(branching, "native", draws=3, warmup=3)
 
 
-def test_what_this_version_cannot_do_is_said():
-    with pytest.raises(ExecutionError, match=r"torch\.compile"):
+@pytest.mark.slow  # torch.compile takes half a minute for its first program
+def test_gradients_by_torch_compile_give_the_eager_draws():
+    def looping(y, sigma):
+        mu = ember.sample("mu", dist.Normal(0.0, 5.0))
+        level, _ = engine.scan(lambda level, each: (0.5 * level + mu, None), mu, y)
+        covariance = torch.eye(8) + torch.exp(-(y.unsqueeze(1) - y).abs() / 5.0)
+        factor = torch.linalg.cholesky(covariance * torch.exp(0.1 * mu))
+        ember.sample("y", dist.MultivariateNormal(level.expand(8), scale_tril=factor), obs=y)
+
+    for model in (eight_schools, looping):
+        eager = draws_of(model, "eager", draws=3, warmup=5, chains=1).get_samples()
+        compiled = draws_of(model, "inductor", draws=3, warmup=5, chains=1).get_samples()
+        for name, value in eager.items():
+            torch.testing.assert_close(compiled[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_what_torch_compile_cannot_take_is_said(monkeypatch):
+    with pytest.raises(ExecutionError, match=r"cannot run by torch\.compile.*test_native\.py"):
+        draws_of(branching, "inductor", draws=3, warmup=3)
+
+    def while_looping(y, sigma):
+        mu = ember.sample("mu", dist.Normal(0.0, 5.0))
+        with torch.no_grad():
+            steps = engine.while_loop(lambda i: i < mu, lambda i: i + 1.0, torch.zeros(()))
+        ember.sample("y", dist.Normal(mu + steps, sigma).to_event(1), obs=y)
+
+    with pytest.raises(ExecutionError, match="while_loop depends on values"):
+        draws_of(while_looping, "inductor", draws=3, warmup=3)
+
+    def without_a_compiler(*args, **options):
+        def call(*tensors):
+            raise RuntimeError("no C++ compiler")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", without_a_compiler)
+    with pytest.raises(ExecutionError, match=r"RuntimeError: no C\+\+ compiler\n.*fix: use execution='auto'"):
         draws_of(eight_schools, "inductor", draws=3, warmup=3)
 
 

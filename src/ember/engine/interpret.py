@@ -52,13 +52,14 @@ def _run(program: Program, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor
             result = resolve(node.op)(*args, **kwargs)
             results = [result] if isinstance(result, torch.Tensor) else list(result)
             if node.op in FACTORISATIONS:
-                results = _spoil_failures(results)
+                results = spoil_failures(results)
         for value, each in zip(node.outputs, results, strict=True):
             environment[value] = each.contiguous()
     return [environment[value] for value in program.outputs]
 
 
-def _spoil_failures(results: list[torch.Tensor]) -> list[torch.Tensor]:
+def spoil_failures(results: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Return a factorisation's results with NaN for the matrices on which it failed."""
     info = results[-1]
 
     def spoil(each: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Choose between machine code and eager execution, and say once why machine code was not possible."""
+"""Choose how something is executed, and say once why machine code was not possible."""
 
 from __future__ import annotations
 
@@ -12,30 +12,39 @@ from ember.engine.refusal import NotCapturable
 
 Native = TypeVar("Native")
 Eager = TypeVar("Eager")
+Inductor = TypeVar("Inductor")
 
 _log = logging.getLogger("ember")
 _said: set[str] = set()
 
 
 class ExecutionError(RuntimeError):
-    """Machine code was demanded for something that has none."""
+    """An execution was demanded for something that has none of its kind."""
 
 
-def native_or_eager(native: Callable[[], Native], eager: Callable[[], Eager], what: str) -> Native | Eager:
-    """Build the native form, or the eager one where ``settings.execution`` or the program asks for it.
+class NotInductable(Exception):
+    """torch.compile cannot make anything of a program."""
+
+
+def native_or_eager(
+    native: Callable[[], Native],
+    eager: Callable[[], Eager],
+    what: str,
+    inductor: Callable[[], Inductor] | None = None,
+) -> Native | Eager | Inductor:
+    """Build the form that ``settings.execution`` asks for; by default native, or eager where it must be.
 
     :param native: may raise NotCapturable or NotLowerable.
     :param what: what is executed, for the message.
-    :raises ExecutionError: if the setting is ``"native"`` and there is no native form, or ``"inductor"``.
+    :param inductor: the form that torch.compile makes, if there is one; may raise NotCapturable or
+        NotInductable.
+    :raises ExecutionError: if the setting is ``"native"`` or ``"inductor"`` and there is no such form.
     """
     policy = settings.read("execution")
     if policy == "eager":
         return eager()
     if policy == "inductor":
-        raise ExecutionError(
-            f"{what} cannot run by torch.compile in this version\n"
-            "  fix: use execution='auto', 'native' or 'eager'"
-        )
+        return _by_inductor(inductor, what)
     try:
         return native()
     except (NotCapturable, NotLowerable, ImportError) as reason:
@@ -43,6 +52,16 @@ def native_or_eager(native: Callable[[], Native], eager: Callable[[], Eager], wh
             raise ExecutionError(f"{what} cannot run as machine code: {reason}") from reason
         say_once(f"{what} runs eagerly, with the same results but slower: {reason}")
         return eager()
+
+
+def _by_inductor(inductor: Callable[[], Inductor] | None, what: str) -> Inductor:
+    fix = "\n  fix: use execution='auto', 'native' or 'eager'"
+    if inductor is None:
+        raise ExecutionError(f"{what} has no form that torch.compile could make{fix}")
+    try:
+        return inductor()
+    except (NotCapturable, NotInductable) as reason:
+        raise ExecutionError(f"{what} cannot run by torch.compile: {reason}{fix}") from reason
 
 
 def say_once(text: str) -> None:

@@ -46,7 +46,8 @@ class MCMC:
     :param save_params: names of the sites whose draws are offered; by default all.
     :param max_seconds: end the run after that time, but not before warmup and a first draw; then there are
         fewer draws than ``num_samples``.
-    :param execution: ``"auto"``, ``"native"`` or ``"eager"``, in place of the setting of that name.
+    :param execution: ``"auto"``, ``"native"``, ``"inductor"`` (gradients by torch.compile) or ``"eager"``, in
+        place of the setting of that name.
     :raises ValueError: for numbers of draws or chains out of range.
     """
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ember.engine import random
-from ember.engine.policy import native_or_eager
 from ember.errors import message
+from ember.infer.mcmc.execution import make_sampler
 from ember.infer.mcmc.mcmc_kernel import MCMCKernel
 from ember.infer.mcmc.native import NativeSampler
 from ember.infer.mcmc.potential import PotentialDensity
@@ -181,9 +181,7 @@ class HMC(MCMCKernel):
             self._first_step_size,
             self._starting,
         )
-        return native_or_eager(
-            lambda: NativeSampler(plan), lambda: HamiltonianSampler(plan), type(self).__name__
-        )
+        return make_sampler(plan, type(self).__name__)
 
     def transition(self) -> Transition:
         """Return the pure kernel with this object's options."""
@@ -191,10 +189,8 @@ class HMC(MCMCKernel):
 
     def _adaptation(self, density: Density | PotentialDensity) -> Adaptation:
         adapt_step_size, adapt_metric = self._adapt
-        full = self._full_mass
-        blocks = None
-        if not isinstance(full, bool):
-            blocks = tuple(coordinates(density, names) for names in full)
+        groups = self._full_mass
+        blocks = None if isinstance(groups, bool) else tuple(coordinates(density, each) for each in groups)
         return Adaptation(
             metric=self._metric,
             scheme=self._scheme,

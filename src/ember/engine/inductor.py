@@ -1,0 +1,120 @@
+"""Run programs through torch.compile, for people who ask for it."""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ember.engine.interpret import FACTORISATIONS, resolve, spoil_failures
+from ember.engine.policy import NotInductable
+from ember.engine.program import Node, Program, Value
+
+Compiled = Callable[..., tuple[torch.Tensor, ...]]
+# torch.compile takes milliseconds for each operation.
+LARGEST = 5000
+
+
+def compile_by_inductor(program: Program, *examples: torch.Tensor) -> Compiled:
+    """Compile a program by torch.compile, and run it once.
+
+    Its scans are unrolled; other loops and branches have no form that torch.compile accepts.
+
+    :param program: simplified, of ATen operations.
+    :param examples: inputs of the program.
+    :raises NotInductable: for a program with data-dependent control flow, a large one, or where torch.compile
+        fails, as it does without a C++ compiler.
+    """
+    graph = torch.fx.Graph()
+    module = torch.nn.Module()
+    tracer = _Unroller(graph, module)
+    graph.output(tuple(tracer.run(program, [graph.placeholder(f"x{i}") for i in range(len(examples))])))
+    try:
+        compiled = torch.compile(torch.fx.GraphModule(module, graph), fullgraph=True, dynamic=False)
+        # What torch warns about is inside torch.
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compiled(*examples)
+    except Exception as error:
+        said = " ".join(str(error).split("Set TORCHDYNAMO_VERBOSE")[0].split())
+        raise NotInductable(f"torch.compile fails with {type(error).__name__}: {said}") from error
+
+    def call(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with torch.no_grad():
+            return tuple(compiled(*tensors))
+
+    return call
+
+
+class _Unroller:
+    """Write programs as nodes of a torch.fx graph."""
+
+    def __init__(self, graph: torch.fx.Graph, module: torch.nn.Module) -> None:
+        self._graph = graph
+        self._module = module
+        self._num_constants = 0
+
+    def run(self, program: Program, inputs: list[Any]) -> list[Any]:
+        """Add the operations of ``program``; return the nodes of its outputs."""
+        environment: dict[Value, Any] = dict(zip(program.inputs, inputs, strict=True))
+        for value, tensor in program.constants.items():
+            environment[value] = self._constant(tensor)
+
+        def concrete(item: Any) -> Any:
+            if isinstance(item, Value):
+                return environment[item]
+            if isinstance(item, (list, tuple)):
+                return type(item)(concrete(each) for each in item)
+            return item
+
+        for node in program.nodes:
+            if node.regions and node.op != "scan":
+                raise NotInductable(f"a {node.op} depends on values, which torch.compile does not follow")
+            args = tuple(concrete(each) for each in node.args)
+            kwargs = {name: concrete(each) for name, each in node.kwargs.items()}
+            results = self._scan(node, *args) if node.regions else self._operation(node, args, kwargs)
+            environment.update(zip(node.outputs, results, strict=True))
+            if len(self._graph.nodes) > LARGEST:
+                raise NotInductable(f"it has more than {LARGEST} operations once its scans are unrolled")
+        return [environment[value] for value in program.outputs]
+
+    def _constant(self, tensor: torch.Tensor) -> Any:
+        name = f"constant{self._num_constants}"
+        self._num_constants += 1
+        self._module.register_buffer(name, tensor.detach().contiguous())
+        return self._graph.get_attr(name)
+
+    def _operation(self, node: Node, args: Any, kwargs: Any) -> list[Any]:
+        if not node.op.startswith("aten."):
+            raise NotInductable(f"{node.op} is not an operation of torch's own")
+        function = resolve(node.op)
+        results = self._graph.call_function(function, args, kwargs)
+        if node.op in FACTORISATIONS:
+            results = self._graph.call_function(spoil_failures, (results,))
+        returns = function._schema.returns
+        if len(returns) == 1 and str(returns[0].type) == "Tensor":
+            parts = [results]
+        else:
+            parts = [self._item(results, index) for index in range(len(node.outputs))]
+        # The values of programs are contiguous, and views rely on it.
+        return [self._graph.call_method("contiguous", (each,)) for each in parts]
+
+    def _item(self, results: Any, index: int) -> Any:
+        return self._graph.call_function(operator.getitem, (results, index))
+
+    def _scan(self, node: Node, carry: Any, xs: Any, outer: Any) -> list[Any]:
+        length, count = node.attributes["length"], node.attributes["num_carry"]
+        state: list[Any] = list(carry)
+        steps: list[list[Any]] = []
+        for index in reversed(range(length)) if node.attributes["reverse"] else range(length):
+            results = self.run(node.regions[0], [*state, *(self._item(x, index) for x in xs), *outer])
+            state = results[:count]
+            steps.append(results[count:])
+        if node.attributes["reverse"]:
+            steps.reverse()
+        return state + [
+            self._graph.call_function(torch.stack, (list(column),)) for column in zip(*steps, strict=True)
+        ]

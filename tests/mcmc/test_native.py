@@ -60,6 +60,7 @@ def draws_of(model, execution, kernel=NUTS, warmup=20, draws=10, chains=2, **opt
     return mcmc
 
 
+@pytest.mark.filterwarnings("ignore:the plate 'data' subsamples:UserWarning")
 @pytest.mark.parametrize("model", [eight_schools, scaled_by_plate, linear])
 def test_native_draws_are_the_eager_ones(model):
     eager, native = (draws_of(model, execution, draws=6, warmup=8) for execution in ("eager", "native"))

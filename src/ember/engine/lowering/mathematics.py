@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from .elements import Reg, const
 from .text import Text
 
+WIDEST = 8  # lanes of float64 of AVX-512, which has an instruction to scale by powers of two
 _LN2_HIGH = 6.93147180369123816490e-01  # the last 32 bits are zero: products with exponents are exact
 _LN2_LOW = 1.90821492927058770002e-10
 _LOG2_E = 1.4426950408889634074
@@ -71,8 +72,13 @@ def _power_of_two(t: Text, n: Reg) -> Reg:
     return t.bitcast(t.binary("shl", t.add(n, i64(1023)), i64(52)), "f64")
 
 
-def _scale(t: Text, value: Reg, n: Reg) -> Reg:
-    """Multiply by 2**n in two steps, so that overflow and gradual underflow come out right."""
+def _scale(t: Text, value: Reg, n: Reg, whole: Reg) -> Reg:
+    """Multiply by 2**n in two steps, so that overflow and gradual underflow come out right.
+
+    :param whole: n as a float.
+    """
+    if value.lanes == WIDEST:
+        return t.scale(value, whole)
     half = t.binary("ashr", n, i64(1))
     return t.mul(t.mul(value, _power_of_two(t, half)), _power_of_two(t, t.sub(n, half)))
 
@@ -91,7 +97,7 @@ def exp(t: Text, x: Reg) -> Reg:
     q = polynomial(t, r, _EXP_Q)
     # exp(high - low) = 1 + (high - (low - r*r*q)): the large part is added last.
     tail = t.sub(low, t.mul(t.mul(r, r), q))
-    return _scale(t, t.add(f64(1.0), t.sub(high, tail)), n)
+    return _scale(t, t.add(f64(1.0), t.sub(high, tail)), n, whole)
 
 
 def expm1(t: Text, x: Reg) -> Reg:
@@ -108,7 +114,7 @@ def expm1(t: Text, x: Reg) -> Reg:
     # The rounding error of the sum (two-sum of Knuth), returned to the small part.
     back = t.sub(total, constant)
     error = t.add(t.sub(constant, t.sub(total, back)), t.sub(r, back))
-    result = _scale(t, t.add(total, t.add(error, tail)), n)
+    result = _scale(t, t.add(total, t.add(error, tail)), n, whole)
     tiny = t.compare("lt", t.unary("fabs", x), f64(2.0**-54))
     return t.select(tiny, x, result)
 
@@ -122,7 +128,7 @@ def _log_parts(t: Text, f: Reg, k: Reg, correction: Reg | None) -> Reg:
     low = t.mul(k, f64(_LN2_LOW))
     if correction is not None:
         low = t.add(low, correction)
-    inner = t.add(t.mul(s, t.add(half_square, series)), low)
+    inner = t.fma(s, t.add(half_square, series), low)
     return t.sub(t.mul(k, f64(_LN2_HIGH)), t.sub(t.sub(half_square, inner), f))
 
 
@@ -151,11 +157,14 @@ def log1p(t: Text, x: Reg) -> Reg:
     u = t.add(f64(1.0), x)
     k, m = _split(t, u)
     near = t.compare("eq", k, i64(0))
-    f = t.select(near, x, t.sub(m, f64(1.0)))
     large = t.sub(f64(1.0), t.sub(u, x))
     small = t.sub(x, t.sub(u, f64(1.0)))
     lost = t.select(t.compare("gt", x, f64(1.0)), large, small)
-    correction = t.select(near, f64(0.0), t.div(lost, u))
+    f = t.select(near, x, t.sub(m, f64(1.0)))
+    # What rounding 1 + x lost, at the scale of m, times 1/m to a tenth; far beyond 1 it does not matter.
+    bounded = t.select(t.compare("lt", k, i64(1000)), k, i64(1000))
+    lost = t.mul(lost, _power_of_two(t, t.sub(i64(0), bounded)))
+    correction = t.select(near, f64(0.0), t.mul(lost, t.sub(f64(2.0), m)))
     value = _log_parts(t, f, t.convert(k, "f64"), correction)
     value = t.select(t.compare("eq", x, f64(-1.0)), f64(float("-inf")), value)
     value = t.select(t.compare("lt", x, f64(-1.0)), f64(float("nan")), value)

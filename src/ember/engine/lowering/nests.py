@@ -10,6 +10,7 @@ from .index import Linear
 from .kernel import Kernel, NeedsNested
 from .loops import UNROLLED_CHUNKS, counted, loop, loop_rows, pointwise_loop
 from .narrow import NarrowNest, horizontal, is_narrow, map_element
+from .prefetching import prefetch_rows
 from .scattering import copy_base, load_now, scatter_element
 from .stages import MapStage, Reduce, Scatter, Stage
 from .tensors import Index, Tensor, spread
@@ -24,8 +25,14 @@ def _prepare(k: Kernel, members: Sequence[Stage]) -> None:
             _fill_identity(k, stage)
 
 
-def emit_chain(k: Kernel, parts: Sequence[Sequence[Stage]], num_rows: int, block_rows: int) -> None:
-    """Emit several nests over the same rows, which take turns on blocks of these."""
+def emit_chain(
+    k: Kernel, parts: Sequence[Sequence[Stage]], num_rows: int, block_rows: int, large: Sequence[Tensor]
+) -> None:
+    """Emit several nests over the same rows, which take turns on blocks of these.
+
+    :param large: tensors of as many rows that do not fit the nearest cache. A nest that computes on single
+        numbers per row asks for the next block's rows of these, so that memory works while it does.
+    """
     for members in parts:
         _prepare(k, members)
     nests = [_Nest(k, members, members[0].space or ()) for members in parts]
@@ -35,7 +42,7 @@ def emit_chain(k: Kernel, parts: Sequence[Sequence[Stage]], num_rows: int, block
     def block(start: Linear) -> None:
         for nest in nests:
             k.members = set(nest.members)
-            nest.rows(start, block_rows, num_rows)
+            nest.rows(start, block_rows, num_rows, large if len(nest.space) == 1 else ())
         k.members = set()
 
     counted(k, 0, num_rows, block_rows, 1, block, num_rows)
@@ -130,16 +137,22 @@ class _Nest:
         for stage in self.opened.get(depth, []):
             self.close(stage, variables)
 
-    def rows(self, start: Linear, block_rows: int, num_rows: int) -> None:
-        """Run the loops inside the first one for a block of rows."""
+    def rows(self, start: Linear, block_rows: int, num_rows: int, ahead: Sequence[Tensor]) -> None:
+        """Run the loops inside the first one for a block of rows, and fetch the next block's of ``ahead``."""
         lanes = self.k.lanes if len(self.space) == 1 else 1
+
+        def body(row: Linear) -> None:
+            for tensor in ahead:
+                prefetch_rows(self.k, tensor, row.shift(block_rows), lanes)
+            self.level(1, [row])
+
         loop_rows(
             self.k,
             start,
             block_rows,
             num_rows,
             lanes,
-            lambda row: self.level(1, [row]),
+            body,
             self.height if len(self.space) == 2 else 0,
             self.tile.run,
         )

@@ -72,7 +72,8 @@ def _emit_function(k: Kernel, groups: Sequence[Group]) -> None:
 def _emit(k: Kernel, group: Group) -> None:
     first = group.members[0]
     if isinstance(group, Chain):
-        emit_chain(k, [part.members for part in group.parts], group.num_rows, group.block_rows)
+        parts = [part.members for part in group.parts]
+        emit_chain(k, parts, group.num_rows, group.block_rows, group.large)
     elif isinstance(first, RegionStage):
         first.emit(k)
     elif isinstance(first, Extern):

@@ -13,7 +13,7 @@ from .stages import MapStage, Reduce, Scatter, Stage
 from .tensors import ANYWHERE, Tensor, memory_of
 
 LARGE = 1 << 18  # bytes from which a tensor is worth reading once
-BLOCK_BYTES = 24 << 10  # of the large tensors' rows in one block
+BLOCK_BYTES = 4 << 10  # of the large tensors' rows in one block: the next one is fetched meanwhile
 SMALLEST_BLOCK, LARGEST_BLOCK = 8, 512
 WINDOW = 64  # groups looked at for one chain
 
@@ -21,13 +21,14 @@ WINDOW = 64  # groups looked at for one chain
 class Chain(Group):
     """Nests that run alternately, block of rows by block of rows."""
 
-    __slots__ = ("block_rows", "num_rows", "parts")
+    __slots__ = ("block_rows", "large", "num_rows", "parts")
 
-    def __init__(self, parts: Sequence[Group], num_rows: int, block_rows: int) -> None:
+    def __init__(self, parts: Sequence[Group], num_rows: int, block_rows: int, large: list[Tensor]) -> None:
         super().__init__(parts[0].order, None)
         self.parts = list(parts)
         self.num_rows = num_rows
         self.block_rows = block_rows
+        self.large = large  # tensors that each block of rows fetches
         self.members = [stage for part in parts for stage in part.members]
 
 
@@ -75,9 +76,18 @@ def _chain_from(first: Group, rest: Sequence[Group]) -> tuple[Chain | None, list
         return None, [], []
     after.sort(key=lambda group: group.order)
     rows = first.space[0]  # type: ignore[index]
-    widest = max((tensor.num_bytes // rows for part in parts for tensor in _large_reads(part)), default=8)
+    large = {tensor for part in parts for tensor in _large_reads(part)}
+    widest = max((tensor.num_bytes // rows for tensor in large), default=8)
     block = max(SMALLEST_BLOCK, min(LARGEST_BLOCK, BLOCK_BYTES // max(widest, 1)))
-    return Chain(parts, rows, block - block % SMALLEST_BLOCK), before, after
+    # In the order of the leaves, so that the same program always gives the same text.
+    fetched = [each for part in parts for stage in part.members for each in map(memory_of, stage.leaves)]
+    inside = {id(stage) for part in parts for stage in part.members}
+    ordered = [
+        each
+        for each in dict.fromkeys(fetched)
+        if each in large and each.shape[0] == rows and id(each.stage) not in inside
+    ]
+    return Chain(parts, rows, block - block % SMALLEST_BLOCK, ordered), before, after
 
 
 def _by_rows(group: Group) -> bool:

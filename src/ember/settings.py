@@ -175,6 +175,7 @@ declare("validate_infer", __debug__, _one_of(True, False))
 declare("validate_poutine", __debug__, _one_of(True, False))
 declare("module_local_params", False, _one_of(True, False))
 declare("execution", "auto", _one_of("auto", "native", "inductor", "eager"))
+declare("data_storage", "float64", _one_of("float64", "float32"))
 declare("cholesky_relative_jitter", 4.0, _positive)
 register(
     "validate_distributions_torch",

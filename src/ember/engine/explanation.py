@@ -13,6 +13,7 @@ import torch
 from ember.engine.capture import capture
 from ember.engine.compile import compile
 from ember.engine.lowering.errors import NotLowerable
+from ember.engine.policy import compact_inputs
 from ember.engine.program import Program
 from ember.engine.refusal import NotCapturable
 from ember.engine.simplify import simplify
@@ -44,6 +45,7 @@ class Explanation:
     compile_seconds: float = 0.0
     native_microseconds: float | None = None
     eager_microseconds: float = 0.0
+    compact_data: int = 0  # inputs read as float32
     by_operation: Counter[str] = field(default_factory=Counter)
     by_site: Counter[str] = field(default_factory=Counter)
 
@@ -57,6 +59,8 @@ class Explanation:
             lines.append(
                 f"  {self.native_microseconds:.2f} µs a call, eagerly {self.eager_microseconds:.0f} µs"
             )
+            if self.compact_data:
+                lines.append(f"  {self.compact_data} large inputs are kept as float32")
         else:
             lines.append(f"  runs eagerly, {self.eager_microseconds:.0f} µs a call: {self.reason}")
         for heading, costs in (("site", self.by_site), ("operation", self.by_operation)):
@@ -87,7 +91,9 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanat
         found.capture_seconds = time.perf_counter() - started
         found.operations = program.num_operations()
         _count(program, 1, found)
-        compiled = compile(program)
+        compact = compact_inputs(subject.inputs, 1)
+        found.compact_data = len(compact)
+        compiled = compile(program, compact=compact)
         found.compile_seconds = compiled.seconds
         found.native_microseconds = _microseconds(compiled.bind(*subject.inputs).run, 0.1)
     except (NotCapturable, NotLowerable) as reason:

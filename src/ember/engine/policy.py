@@ -1,10 +1,12 @@
-"""Choose how something is executed, and say once why machine code was not possible."""
+"""Choose how something is executed, saying once why not as machine code; and how that keeps data."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
+
+import torch
 
 from ember import settings
 from ember.engine.lowering.errors import NotLowerable
@@ -16,6 +18,7 @@ Inductor = TypeVar("Inductor")
 
 _log = logging.getLogger("ember")
 _said: set[str] = set()
+_LARGE_DATA = 1 << 15  # numbers of which data has to consist to be kept as float32
 
 
 class ExecutionError(RuntimeError):
@@ -62,6 +65,23 @@ def _by_inductor(inductor: Callable[[], Inductor] | None, what: str) -> Inductor
         return inductor()
     except (NotCapturable, NotInductable) as reason:
         raise ExecutionError(f"{what} cannot run by torch.compile: {reason}{fix}") from reason
+
+
+def compact_inputs(inputs: Sequence[torch.Tensor], first: int) -> list[int]:
+    """Return the positions of large data that ``settings.data_storage`` wants read as float32.
+
+    Data that does not fit the cache is read twice as fast so; it is widened as it is read, and all arithmetic
+    stays in float64. Numbers that float32 does not hold are rounded, once, to 24 bits.
+
+    :param first: position of the first input that is data rather than a state.
+    """
+    if settings.read("data_storage") == "float64":
+        return []
+    return [
+        position
+        for position, each in enumerate(inputs)
+        if position >= first and each.dtype == torch.float64 and each.numel() >= _LARGE_DATA
+    ]
 
 
 def say_once(text: str) -> None:

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ember.engine.capture import capture
 from ember.engine.compile import CompiledProgram, Context, compile
+from ember.engine.policy import compact_inputs
 from ember.engine.simplify import simplify
 from ember.infer.mcmc.sampler import Draws, HamiltonianSampler, Plan
 from ember.infer.mcmc.store import statistics_of
@@ -94,7 +95,7 @@ class NativeSampler:
         # Params and the weights of networks are what they are now: sampling does not learn them.
         program = simplify(capture(advance, *examples, closed_over="constant"))
         captured = time.perf_counter()
-        compiled = compile(program)
+        compiled = compile(program, compact=compact_inputs(examples, len(examples) - len(density.inputs)))
         self.seconds = {"capture": captured - started, "compile": time.perf_counter() - captured}
         return compiled
 

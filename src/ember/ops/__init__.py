@@ -1,5 +1,41 @@
 """Offer operations that programs use beside the language."""
 
-from ember.ops import contract, gamma_gaussian, gaussian, indexing, jit, packed
+from ember.ops import (
+    arrowhead,
+    contract,
+    dual_averaging,
+    gamma_gaussian,
+    gaussian,
+    hessian,
+    indexing,
+    integrator,
+    jit,
+    linalg,
+    packed,
+    provenance,
+    special,
+    stats,
+    streaming,
+    tensor_utils,
+    welford,
+)
 
-__all__ = ["contract", "gamma_gaussian", "gaussian", "indexing", "jit", "packed"]
+__all__ = [
+    "arrowhead",
+    "contract",
+    "dual_averaging",
+    "gamma_gaussian",
+    "gaussian",
+    "hessian",
+    "indexing",
+    "integrator",
+    "jit",
+    "linalg",
+    "packed",
+    "provenance",
+    "special",
+    "stats",
+    "streaming",
+    "tensor_utils",
+    "welford",
+]

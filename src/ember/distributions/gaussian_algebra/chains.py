@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ...errors import message
-from .gaussian import Gaussian, broadcast_batch, gaussian_tensordot, merge
+from .gaussian import Gaussian, broadcast_batch, merge
+from .links import reduce_chain
 from .quadratic_forms import Elimination
-from .reduction import Fields, neighbours, reduce_time, with_time
+from .reduction import Fields, neighbours
 
 
 def sequential_gaussian_tensordot(gaussian: Gaussian) -> Gaussian:
@@ -22,14 +23,19 @@ def sequential_gaussian_tensordot(gaussian: Gaussian) -> Gaussian:
     :param gaussian: densities over (z_{t-1}, z_t), of batch shape ``batch + (T,)``.
     :returns: a density over (z_0, z_T) of batch shape ``batch``.
     """
-    size = state_size(gaussian)
+    state_size(gaussian)
 
-    def combine(left: Fields, right: Fields) -> Fields:
-        return gaussian_tensordot(Gaussian(*left), Gaussian(*right), size).tensors()
+    def merge_constants(x: Fields, y: Fields, volume: Tensor, energy: Tensor) -> Fields:
+        return (x[0] + y[0] + volume + energy,)
 
-    dims = tuple(Gaussian.fields.values())
-    fields = [with_time(tensor, dim) for tensor, dim in zip(gaussian.tensors(), dims, strict=True)]
-    return Gaussian(*reduce_time(fields, dims, gaussian.batch_shape[-1], combine))
+    info_vec, precision, constants = reduce_chain(
+        gaussian.info_vec,
+        gaussian.precision,
+        (gaussian.log_normalizer,),
+        gaussian.batch_shape[-1],
+        merge_constants,
+    )
+    return Gaussian(constants[0], info_vec, precision)
 
 
 def state_size(gaussian: Any) -> int:

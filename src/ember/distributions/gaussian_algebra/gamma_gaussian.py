@@ -10,8 +10,9 @@ from ..positive import Gamma as GammaDistribution
 from .batches import Batched
 from .chains import state_size
 from .gaussian import Gaussian
+from .links import reduce_chain
 from .quadratic_forms import Elimination, block_diagonal, fix, integrate, join_vectors, merge_forms
-from .reduction import Fields, reduce_time, with_time
+from .reduction import Fields
 
 
 class Gamma:
@@ -161,11 +162,16 @@ def sequential_gamma_gaussian_tensordot(gaussian: GammaGaussian) -> GammaGaussia
     :param gaussian: densities over (z_{t-1}, z_t, s), of batch shape ``batch + (T,)``.
     :returns: a density over (z_0, z_T, s) of batch shape ``batch``.
     """
-    size = state_size(gaussian)
+    lost = 0.5 * state_size(gaussian)
 
-    def combine(left: Fields, right: Fields) -> Fields:
-        return gamma_gaussian_tensordot(GammaGaussian(*left), GammaGaussian(*right), size).tensors()
+    def merge_constants(x: Fields, y: Fields, volume: Tensor, energy: Tensor) -> Fields:
+        return x[0] + y[0] + volume, x[1] + y[1] - lost, x[2] + y[2] - energy
 
-    dims = tuple(GammaGaussian.fields.values())
-    fields = [with_time(tensor, dim) for tensor, dim in zip(gaussian.tensors(), dims, strict=True)]
-    return GammaGaussian(*reduce_time(fields, dims, gaussian.batch_shape[-1], combine))
+    info_vec, precision, constants = reduce_chain(
+        gaussian.info_vec,
+        gaussian.precision,
+        (gaussian.log_normalizer, gaussian.alpha, gaussian.beta),
+        gaussian.batch_shape[-1],
+        merge_constants,
+    )
+    return GammaGaussian(constants[0], info_vec, precision, *constants[1:])

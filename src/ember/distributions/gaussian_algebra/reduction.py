@@ -38,7 +38,7 @@ def reduce_time(
         current = combine(tuple(left for left, _ in pairs), tuple(right for _, right in pairs))
     if tail is not None:
         current = combine(current, tail)
-    return tuple(t.narrow(d, 0, 1).squeeze(d) for t, d in zip(current, times, strict=True))
+    return tuple(t.squeeze(d) for t, d in zip(current, times, strict=True))
 
 
 def neighbours(tensor: Tensor, dim: int, length: int) -> tuple[Tensor, Tensor]:

@@ -253,3 +253,31 @@ def test_older_name_of_the_lkj_prior():
     with pytest.warns(FutureWarning, match="LKJCholesky"):
         d = LKJCorrCholesky(3, torch.tensor(2.0))
     assert d.event_shape == (3, 3)
+
+
+@pytest.mark.parametrize("family", [dist.OneOneMatching, dist.OneTwoMatching])
+def test_matchings_against_enumeration(family):
+    sources, destinations = (4, 4) if family is dist.OneOneMatching else (6, 3)
+    logits = torch.randn(sources, destinations, dtype=DOUBLE)
+    d = family(logits)
+    every = d.enumerate_support()
+    assert len(every) == (24 if family is dist.OneOneMatching else 90)
+    assert d.support.check(every).all() and not d.support.check(every * 0).any()
+    log_prob = d.log_prob(every)
+    close(log_prob.logsumexp(0), vec(0.0)[0])
+    draws = d.sample((1500,))
+    shares = (draws.unsqueeze(1) == every).all(-1).double().mean(0)
+    close(shares.sum(), vec(1.0)[0])
+    assert ((shares - log_prob.exp()).abs() < 5 * (log_prob.exp() / 1500).sqrt() + 2e-3).all()
+    assert torch.autograd.gradcheck(lambda z: family(z).log_prob(every[5]), [logits.clone().requires_grad_()])
+    # Belief propagation is close to the sum.
+    bethe = family(logits, bp_iters=50).log_partition_function
+    assert (bethe - d.log_partition_function).abs() < 1.5
+    sharp = 30.0 * torch.nn.functional.one_hot(every[7], destinations).double()
+    close(family(sharp, bp_iters=20).log_partition_function, vec(30.0 * sources)[0])
+    with pytest.raises(ValueError, match="one logit"):
+        family(torch.zeros(3, 5))
+    with pytest.raises(NotImplementedError, match="bp_iters"):
+        family(torch.zeros(sources * 10, destinations * 10)).sample()
+    with pytest.raises(ValueError, match="support"):
+        d.log_prob(every[0] * 0)

@@ -51,7 +51,7 @@ def test_every_family_has_an_example():
         "RelaxedOneHotCategoricalStraightThrough", "HiddenMarkovModel", "Stable", "GaussianMRF",
         "LinearHMM", "Rejector",
         "TruncatedPolyaGamma", "CoalescentTimes", "CoalescentTimesWithRate", "CoalescentRateLikelihood",
-        "GroupedNormalNormal", "SpanningTree",
+        "GroupedNormalNormal", "SpanningTree", "OneOneMatching", "OneTwoMatching",
         "ConditionalDistribution", "ConditionalTransform", "ConditionalTransformModule",
         "ConditionalTransformedDistribution", "ConstantConditionalDistribution",
     }  # fmt: skip

@@ -9,7 +9,7 @@ import scipy.special as sp
 import torch
 
 from ember.ops import hessian, linalg, special
-from ember.ops import tensor_utils as ops
+from ember.ops import tensors as ops
 
 DOUBLE = torch.float64
 close = torch.testing.assert_close

@@ -96,6 +96,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "nn.auto_reg_nn": _NN,
     "nn.dense_nn": _NN,
     "nn.module": _NN,
+    "ops.tensor_utils": ("ember.ops.tensors",),
     "ops.ssm_gp": ("ember.nn.matern",),
     "optim.adagrad_rmsprop": _OPTIM,
     "optim.clipped_adam": _OPTIM,

@@ -42,6 +42,7 @@ from .hidden_markov import (
 from .independent import Independent
 from .kl import kl_divergence, register_kl
 from .masked import MaskedDistribution
+from .matchings import OneOneMatching, OneTwoMatching
 from .matrices import LKJ, LKJCholesky, Wishart
 from .mixtures import MaskedMixture, MixtureSameFamily
 from .multivariate import LowRankMultivariateNormal, MultivariateNormal, MultivariateStudentT
@@ -79,6 +80,8 @@ from .validation import enable_validation, is_validation_enabled, validation_ena
 from .zero_inflated import ZeroInflatedDistribution, ZeroInflatedNegativeBinomial, ZeroInflatedPoisson
 
 __all__ = [
+    "OneOneMatching",
+    "OneTwoMatching",
     "CoalescentRateLikelihood",
     "CoalescentTimes",
     "CoalescentTimesWithRate",

@@ -16,9 +16,9 @@ from ember.ops import (
     special,
     stats,
     streaming,
-    tensor_utils,
     welford,
 )
+from ember.ops import tensors as tensor_utils
 
 __all__ = [
     "arrowhead",

@@ -13,10 +13,10 @@ from ember.engine.capture import capture
 from ember.engine.compile import compile
 from ember.engine.control import scan
 from ember.engine.simplify import simplify
+from ember.infer.seed import draw_seed
 
 # With fewer draws running eagerly takes no longer than compiling.
 WORTH_COMPILING = 500
-_HIGHEST_SEED = (1 << 63) - 1
 
 
 def run_natively(
@@ -46,5 +46,4 @@ def run_natively(
     with settings.validation_enabled(False):
         program = capture(loop, *inputs, key=random.key(0), closed_over="constant")
     compiled = compile(simplify(program))
-    key = random.key(int(torch.randint(_HIGHEST_SEED, ())))
-    return dict(zip(names, compiled(*inputs, key), strict=True))
+    return dict(zip(names, compiled(*inputs, random.key(draw_seed())), strict=True))

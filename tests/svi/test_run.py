@@ -398,6 +398,14 @@ def test_decaying_baselines_resume(tmp_path):
     assert_same(fresh().run(30, disable_progbar=True, checkpoint=tmp_path / "run", resume=True), whole)
 
 
+@pytest.mark.parametrize("first", [X, 3.5, -1, True])
+def test_the_number_of_steps_comes_first(first):
+    with pytest.raises(TypeError, match="takes the number of steps first"):
+        make().run(first, X, Y)
+    with pytest.raises(ValueError, match="callback_every must be a positive number"):
+        run(make(), 3, callback_every=0)
+
+
 def test_the_bar_shows_loss_and_smoothed_loss(capsys):
     make().run(10, X, Y)
     shown = capsys.readouterr().err

@@ -35,13 +35,18 @@ class ParquetFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        metadata = _translated(path, lambda: self._open().metadata)
+        # Read once, since it is long where there are many row groups.
+        self._metadata: Any = None
+        self._metadata = metadata = _translated(path, lambda: self._open().metadata)
+        self._size = path.stat().st_size
         self.piece_sizes = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
 
     def _open(self) -> Any:
         from pyarrow import parquet
 
-        return parquet.ParquetFile(self.path)
+        if self._metadata is not None and self.path.stat().st_size != self._size:
+            raise OSError("its size is not what it was when it was opened")
+        return parquet.ParquetFile(self.path, metadata=self._metadata)
 
     def schema(self) -> Any:
         """Return the Arrow schema."""
@@ -190,7 +195,9 @@ def to_tensor(column: Any, width: int) -> Tensor:
     if values.dtype == object:  # booleans with gaps
         values = np.array([np.nan if each is None else float(each) for each in values])
     if values.dtype.kind == "f":
-        tensor = torch.from_numpy(values.astype(np.float64)).to(torch.get_default_dtype())
+        double = torch.get_default_dtype() is torch.float64
+        tensor = torch.from_numpy(values.astype(np.float64 if double else np.float32))
+        tensor = tensor.to(torch.get_default_dtype())
     elif values.dtype.kind == "b":
         tensor = torch.from_numpy(values.copy())
     else:

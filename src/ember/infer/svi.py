@@ -177,11 +177,20 @@ class SVI:
             (started by ``torchrun``, say), which run the same program: gradients are averaged over them,
             parameters start from those of the first, each has random numbers and a part of ``batches`` of its
             own. Ctrl-C in, or an error of, one process ends the run in all.
+        :raises TypeError: if ``num_steps`` is no number of steps, or ``batches`` cannot be gone through.
         :raises NotFiniteError: naming the site or parameter.
         :raises DataError: naming the batch, for sources that end early or change.
         :raises ValueError: for options that contradict each other, or a checkpoint of another program.
         :raises WorkerError: with its rank, if another process failed or died.
         """
+        if not isinstance(num_steps, int) or isinstance(num_steps, bool) or num_steps < 0:
+            raise TypeError(
+                message(
+                    "SVI.run takes the number of steps first, then the model's arguments",
+                    expected="svi.run(1000, x, y)",
+                    actual=f"a first argument {num_steps!r}",
+                )
+            )
         options = Options(
             disable_progbar=disable_progbar,
             seconds=seconds,

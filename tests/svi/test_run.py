@@ -89,6 +89,29 @@ def test_a_resumed_run_is_that_without_break(tmp_path, every, same_process_state
     assert_same(again, whole)
 
 
+def test_schedules_and_plateaus_resume_where_they_were(tmp_path):
+    """A callback that steps a schedule is called once at each step, also around a break."""
+
+    def scheduled(num_steps, **options):
+        ember.clear_param_store()
+        adam = {"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.1}, "gamma": 0.5}
+        scheduler = optim.ExponentialLR(adam)
+        svi = SVI(regression, AutoNormal(regression), scheduler, Trace_ELBO())
+        rule = Plateau(window=20, patience=1)
+        return run(
+            svi, num_steps, callback=lambda info: scheduler.step(), callback_every=10, plateau=rule, **options
+        )
+
+    whole = scheduled(200)
+    assert whole.ending == "plateau" and whole.num_steps < 200
+    ember.set_rng_seed(0)
+    scheduled(20, checkpoint=tmp_path / "run")
+    for _ in range(2):  # the second time it is on the plateau from the start
+        resumed = scheduled(200, checkpoint=tmp_path / "run", resume=True)
+        assert_same(resumed, whole)
+        assert resumed.ending == "plateau"
+
+
 def test_a_new_process_resumes_exactly(tmp_path):
     program = f"""
 import sys

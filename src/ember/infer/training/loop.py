@@ -103,25 +103,28 @@ class _Run:
 
     def prepare(self) -> None:
         """Take over a checkpoint, if asked and there, and become one with the other processes."""
-        options, checkpoint = self.options, None
-        self.feed.share(self.team.rank, self.team.world)
+        options, team = self.options, self.team
+        self.feed.share(team.rank, team.world)
         if options.checkpoint is not None:
             require_states(self.svi.optim)
-            if options.resume and Path(options.checkpoint).exists():
-                checkpoint = Checkpoint.load(options.checkpoint)
-        own = None if checkpoint is None else checkpoint.of_rank(self.team.rank)
-        if checkpoint is not None and own is not None:
-            self.feed.set_state(own["batches"])
-            set_rng_state(own["generators"])
-        done = 0 if checkpoint is None else len(checkpoint.losses)
-        if done < self.num_steps and (checkpoint is not None or self.team.world > 1):
+        if options.resume and Path(options.checkpoint).exists():
+            self._resume(Checkpoint.load(options.checkpoint))
+            return
+        if team.world > 1 and self.num_steps:
             self._make_parameters()
-        if checkpoint is not None and own is not None:
-            checkpoint.restore(self.svi, own)
-            self.steps.set_state(own["steps"])
-            self.losses.append(checkpoint.losses)
-            self.earlier = checkpoint.seconds
-        self.team.begin(new_stream=own is None or own["rank"] != self.team.rank)
+        team.begin(new_stream=True)
+
+    def _resume(self, checkpoint: Checkpoint) -> None:
+        own = checkpoint.of_rank(self.team.rank)
+        self.feed.set_state(own["batches"])
+        set_rng_state(own["generators"])
+        if len(checkpoint.losses) < self.num_steps:
+            self._make_parameters()
+        checkpoint.restore(self.svi, own)
+        self.steps.set_state(own["steps"])
+        self.losses.append(checkpoint.losses)
+        self.earlier = checkpoint.seconds
+        self.team.begin(new_stream=own["rank"] != self.team.rank)
 
     def _make_parameters(self) -> None:
         """Let everything come into being that the first step would make: parameters, and parts of guides.
@@ -165,8 +168,8 @@ class _Run:
         try:
             with interruptible(self._stop), without_loss_warnings():
                 self.prepare()
-                if len(self.losses):
-                    ending = self._ending()
+                if self._on_plateau():  # where an earlier run ended; its callbacks have been called
+                    ending = "plateau"
                 while ending is None and len(self.losses) < self.num_steps:
                     self._advance()
                     ending = self._ending()
@@ -255,16 +258,22 @@ class _Run:
     def _own_ending(self) -> Ending | None:
         """Return the reason that this process has to end the run."""
         done, options = len(self.losses), self.options
-        callback, plateau = options.callback, options.plateau
+        callback = options.callback
         if self.stopped:
             return "interrupted"
         if callback is not None and done % options.callback_every == 0 and self._call_back(callback):
             return "callback"
-        if plateau is not None and done % plateau.window == 0 and plateau.reached(self.losses.view()):
+        if self._on_plateau():
             return "plateau"
         if options.seconds is not None and time.monotonic() - self.started > options.seconds:
             return "out of time"
         return None
+
+    def _on_plateau(self) -> bool:
+        plateau = self.options.plateau
+        if plateau is None or len(self.losses) % plateau.window:
+            return False
+        return plateau.reached(self.losses.view())
 
     def _call_back(self, callback: Callable[[StepInfo], Any]) -> bool:
         loss, smoothed = self.losses.recent()

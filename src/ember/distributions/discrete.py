@@ -79,7 +79,6 @@ class Categorical(torch.distributions.Categorical, TorchDistribution):
     """An index from 0 to K - 1, by ``probs`` (normalised here) or ``logits`` along the last dim of size K."""
 
     parameter_dims = table(probs=1, logits=1, _param=1)
-    expand = expand_parameters
 
     def __init__(
         self,
@@ -107,13 +106,24 @@ class Categorical(torch.distributions.Categorical, TorchDistribution):
         logits=constraints.real_vector,
     )
 
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
+        new = expand_parameters(self, batch_shape, _instance)
+        # Densities are computed from the table as it was: its copies would all have gradients of their own.
+        new.__dict__.setdefault("_unexpanded", self)
+        return new
+
     def sample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
         return draw_index(self.probs.detach(), sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        return pick(self.logits, value)
+        unexpanded = self.__dict__.get("_unexpanded")
+        if unexpanded is None:
+            return pick(self.logits, value)
+        picked = pick(unexpanded.logits, value)
+        shape = broadcast_shape(value.shape, self._batch_shape)
+        return picked if picked.shape == shape else picked.expand(shape)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         values = torch.arange(self._num_events, dtype=torch.long, device=self._param.device)
@@ -161,6 +171,14 @@ def pick(table_: Tensor, index: Tensor) -> Tensor:
     if not batch:
         return table_.index_select(0, index.reshape(-1)).reshape(index.shape)
     shape = broadcast_shape(index.shape, batch)
+    free = 0  # how many of the rightmost batch dims of the table have size one
+    while free < len(batch) and batch[-1 - free] == 1:
+        free += 1
+    if index.numel() == index.shape[max(0, index.ndim - free) :].numel():
+        # As where an enumerated site chooses among tables: their dims lie left of those of the index, and
+        # neither the tables nor their gradients need be expanded.
+        rows = table_.reshape(-1, table_.shape[-1])
+        return rows.index_select(-1, index.reshape(-1)).reshape(shape)
     index = index.expand(shape).unsqueeze(-1)
     return table_.expand(shape + table_.shape[-1:]).gather(-1, index).squeeze(-1)
 

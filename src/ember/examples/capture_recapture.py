@@ -1,7 +1,7 @@
 """Estimate how many birds there are from who was caught, and caught again.
 
 Captures of wrynecks on five occasions (Reif et al. 2008), the model Mtbh of Kéry & Schaub (2012, chapter 6):
-the chance to be caught depends on the occasion, on having been caught before, and on the bird. Birds that were
+the chance to be caught depends on the occasion, on a capture just before, and on the bird. Birds that were
 never caught may exist or not; that is summed out by NUTS, and drawn afterwards.
 Run it by ``python -m ember.examples.capture_recapture``.
 """

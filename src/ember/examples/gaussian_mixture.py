@@ -43,7 +43,7 @@ def fit(data: Tensor, components: int, steps: int) -> tuple[dict[str, Tensor], T
     """Return the posterior's medians, the most probable assignments and the losses."""
     # Components that start at one place would stay there: begin at quantiles of the data.
     starts = data.quantile(torch.linspace(0.1, 0.9, components))
-    start = init_to_value(values={"mean": starts, "spread": torch.full((components,), data.std() / 2)})
+    start = init_to_value(values={"mean": starts, "spread": data.std().expand(components) / 2})
     guide = AutoNormal(block(model, hide=["kind"]), init_loc_fn=start)
     svi = SVI(model, guide, Adam({"lr": 0.05}), TraceEnum_ELBO(max_plate_nesting=1))
     losses = [svi.step(data, components) for _ in range(steps)]

@@ -7,6 +7,8 @@ import torch
 
 import ember.distributions as dist
 from ember import settings
+from ember.distributions import constraints
+from ember.distributions.validation import satisfied
 
 
 def bad():
@@ -122,3 +124,23 @@ def test_shape_errors_name_both_shapes():
 def test_bad_constructions_are_refused(make):
     with pytest.raises(ValueError):
         make()
+
+
+@pytest.mark.parametrize(
+    ("constraint", "good", "bad"),
+    [
+        (constraints.real, [0.0, -1e30, 1e30, float("inf")], [float("nan")]),
+        (constraints.positive, [1e-30, 1e30], [0.0, -1.0, float("nan")]),
+        (constraints.nonnegative, [0.0, 1e30], [-1e-30, float("nan")]),
+        (constraints.unit_interval, [0.0, 0.5, 1.0], [-0.1, 1.1, float("nan")]),
+        (constraints.boolean, [0.0, 1.0], [0.5, -1.0, float("nan")]),
+        (constraints.independent(constraints.boolean, 1), [0.0, 1.0], [2.0]),
+    ],
+)
+def test_many_numbers_are_checked_as_few_are(constraint, good, bad):
+    value = torch.tensor(good).repeat(5000 // len(good)).reshape(len(good), -1).repeat(2, 1)
+    assert value.numel() > 4096 and satisfied(constraint, value)
+    for number in bad:
+        spoilt = value.clone()
+        spoilt[1, 7] = number
+        assert not satisfied(constraint, spoilt)

@@ -366,3 +366,21 @@ def test_kinds_of_arguments_have_programs_of_their_own():
         svi.step(Y[:3])
     assert statistics.captures == captures
     assert sum(kind.native is not None for kind in svi._execution._kinds) == 2
+
+
+def test_sizes_that_the_model_reads_are_part_of_the_program():
+    def model(size, y):
+        loc = ember.sample("loc", dist.Normal(0.0, 10.0))
+        with ember.plate("data", int(size)):
+            ember.sample("y", dist.Normal(loc, 10.0), obs=y[: int(size)])
+
+    def make(execution):
+        return SVI(model, AutoDelta(model), optim.SGD({"lr": 1e-6}), Trace_ELBO(), execution=execution)
+
+    losses = {}
+    for execution in ("eager", "native"):
+        _, _, svi = fit(execution, 5, make, torch.tensor(8), Y)
+        if execution == "native":
+            assert is_native(svi)
+        losses[execution] = [svi.step(torch.tensor(size), Y) for size in (8, 3, 3, 3, 8)]
+    torch.testing.assert_close(losses["native"], losses["eager"], rtol=1e-4, atol=1e-4)

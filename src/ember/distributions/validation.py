@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,8 @@ _ELEMENTWISE = frozenset(
         constraints.half_open_interval(0.0, 1.0),
     )
 )
+
+_MANY = 4096  # numbers from which on a pass over all of them costs more than a few calls of torch
 
 
 def enable_validation(is_validate: bool = True) -> None:
@@ -51,8 +54,27 @@ def satisfied(constraint: Any, value: Tensor) -> bool:
         valid = constraint.check(value.item())
         if type(valid) is bool:
             return valid
+    if value.numel() >= _MANY:
+        found = _satisfied_by_all(constraint, value)
+        if found is not None:
+            return found
     valid = constraint.check(value)
     return bool(torch._is_all_true(valid))
+
+
+def _satisfied_by_all(constraint: Any, value: Tensor) -> bool | None:
+    """Decide in one pass over many numbers, or return None where that takes a closer look."""
+    while isinstance(constraint, constraints.independent):
+        constraint = constraint.base_constraint
+    kind = type(constraint)
+    if kind is type(constraints.boolean):
+        return torch.equal(value * value, value)
+    if kind not in _ELEMENTWISE or value.is_complex():
+        return None
+    if kind is type(constraints.real):
+        return True if math.isfinite(value.sum().item()) else None
+    # All of these hold between two numbers for which they hold, and extremes are NaN if one number is.
+    return all(bool(constraint.check(extreme)) for extreme in value.aminmax())
 
 
 def check_parameters(distribution: Any) -> None:

@@ -8,19 +8,37 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+_MOST_INTEGERS = 4096  # in a tensor whose values may be part of a program
+
 
 class Arguments:
-    """Arguments of a model, as the tensors that vary from step to step and everything else."""
+    """Arguments of a model, as the tensors that vary from step to step and everything else.
 
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    :param fix_integers: count small tensors of integers and truth values among what does not vary.
+    """
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], fix_integers: bool = False) -> None:
         self._structure: Any
         if kwargs or not all(type(arg) is Tensor for arg in args):
             leaves, self._structure = tree_flatten((args, kwargs))
         else:
             leaves, self._structure = list(args), len(args)
-        self._rest = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        self._places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        varies = [isinstance(leaf, Tensor) and not (fix_integers and _is_small(leaf)) for leaf in leaves]
+        self._rest = [None if vary else leaf for leaf, vary in zip(leaves, varies, strict=True)]
+        self._places = [i for i, vary in enumerate(varies) if vary]
         self.tensors: list[Tensor] = [leaves[i] for i in self._places]
+
+    def with_fixed_integers(self) -> Arguments | None:
+        """Return these arguments with copies of small tensors of integers fixed, None if there are none."""
+        args, kwargs = self.with_tensors([each.clone() if _is_small(each) else each for each in self.tensors])
+        fixed = Arguments(args, kwargs, fix_integers=True)
+        return fixed if len(fixed.tensors) < len(self.tensors) else None
+
+    def in_form_of(self, other: Arguments) -> Arguments:
+        """Return these arguments with what is fixed in ``other`` fixed, too."""
+        if len(other.tensors) == len(self.tensors):
+            return self
+        return Arguments(*self.with_tensors(self.tensors), fix_integers=True)
 
     @property
     def rest(self) -> list[Any]:
@@ -58,7 +76,13 @@ class Arguments:
         return args, kwargs
 
 
+def _is_small(tensor: Any) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex()) and tensor.numel() <= _MOST_INTEGERS
+
+
 def _equal(one: Any, other: Any) -> bool:
     if one is other:
         return True
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.shape == other.shape and one.dtype == other.dtype and bool(one.equal(other))
     return type(one) is type(other) and isinstance(one, (bool, int, float, str)) and bool(one == other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,7 +112,7 @@ class Execution:
 
     def _find(self, arguments: Arguments) -> _Kind | None:
         for kind in self._kinds:
-            if kind.arguments.alike(arguments):
+            if kind.arguments.alike(arguments.in_form_of(kind.arguments)):
                 return kind
         if len(self._kinds) == _KINDS:
             return None
@@ -122,12 +123,20 @@ class Execution:
     def _compile(self, kind: _Kind, policy: str) -> NativeSteps | None:
         kind.attempts += 1
         try:
-            kind.native = NativeSteps(
-                self._loss_and_grads, self._optim, kind.leaves, kind.arguments, self._reachable
-            )
+            kind.native = self._build(kind, kind.arguments)
         except (NotCapturable, NotLowerable, ImportError) as reason:
-            self._refuse(str(reason), policy)
+            # Perhaps the model reads sizes or lengths from its arguments: a program for these values.
+            fixed = kind.arguments.with_fixed_integers()
+            if fixed is not None:
+                with contextlib.suppress(NotCapturable, NotLowerable):
+                    kind.native = self._build(kind, fixed)
+                    kind.arguments = fixed
+            if kind.native is None:
+                self._refuse(str(reason), policy)
         return kind.native
+
+    def _build(self, kind: _Kind, arguments: Arguments) -> NativeSteps:
+        return NativeSteps(self._loss_and_grads, self._optim, kind.leaves, arguments, self._reachable)
 
     def _refuse(self, reason: str, policy: str) -> None:
         self._refused = True

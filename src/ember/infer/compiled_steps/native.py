@@ -50,6 +50,7 @@ class NativeSteps:
             raise NotCapturable("a parameter has two names")
         self._optimizer: PureOptimizer = optimizer
         self._leaves = list(leaves)
+        self._arguments = arguments
         names = map(get_param_store().param_name, leaves)
         self._named = [(name, leaf) for name, leaf in zip(names, leaves, strict=True) if name is not None]
         apart = [*leaves, *arguments.tensors, *(leaf.grad for leaf in leaves if leaf.grad is not None)]
@@ -99,6 +100,7 @@ class NativeSteps:
         :returns: the losses of the steps taken, and whether all of them and their gradients were finite; a
             step that is not is the last, and changes nothing.
         """
+        arguments = arguments.in_form_of(self._arguments)
         losses: list[Any] = []
         fine = True
         while len(losses) < num_steps and fine:

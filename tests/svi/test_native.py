@@ -384,3 +384,19 @@ def test_sizes_that_the_model_reads_are_part_of_the_program():
             assert is_native(svi)
         losses[execution] = [svi.step(torch.tensor(size), Y) for size in (8, 3, 3, 3, 8)]
     torch.testing.assert_close(losses["native"], losses["eager"], rtol=1e-4, atol=1e-4)
+
+
+def test_steps_of_large_matrices_are_left_to_torch_unless_demanded():
+    net = nn.Linear(200, 200)
+    x = torch.randn(1000, 200)
+
+    def model(x):
+        ember.module("net", net)
+        with ember.plate("data", len(x)):
+            ember.sample("y", dist.Normal(net(x), 1.0).to_event(1), obs=x)
+
+    def make(execution):
+        return SVI(model, lambda x: None, optim.Adam({"lr": 0.001}), Trace_ELBO(), execution=execution)
+
+    assert not is_native(fit("auto", EAGER_STEPS + 2, make, x)[2])
+    assert is_native(fit("native", 4, make, x)[2])

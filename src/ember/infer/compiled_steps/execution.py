@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from ember.engine.lowering.errors import NotLowerable
 from ember.engine.policy import ExecutionError, say_once
 from ember.engine.refusal import NotCapturable
 from ember.infer.compiled_steps.arguments import Arguments
-from ember.infer.compiled_steps.native import NativeSteps
+from ember.infer.compiled_steps.native import LargeMatrices, NativeSteps
 from ember.params import get_param_store
 from ember.poutine.runtime import handler_stack
 
@@ -26,6 +27,7 @@ FIRST_STEPS = (
     2  # where machine code is demanded: they make parameters and the optimiser's state, and validate
 )
 _ATTEMPTS = 4  # programs of one kind whose surroundings changed, before it stays eager
+_MATRIX_WORK = 5e7  # floating point operations of a step's matrix products, from which on they dominate it
 _KINDS = 8  # kinds of arguments that get programs
 
 
@@ -38,6 +40,7 @@ class _Kind:
     leaves: list[Tensor] = field(default_factory=list)
     native: NativeSteps | None = None
     attempts: int = 0
+    left_to_torch: bool = False  # for the size of its matrices
 
 
 class Execution:
@@ -83,7 +86,7 @@ class Execution:
         if policy == "eager" or self._refused or handler_stack() or not torch.is_grad_enabled():
             return None
         kind = self._kind = self._find(arguments)
-        if kind is None:
+        if kind is None or (kind.left_to_torch and policy == "auto"):
             return None
         if kind.native is not None:
             reason = kind.native.change()
@@ -123,7 +126,9 @@ class Execution:
     def _compile(self, kind: _Kind, policy: str) -> NativeSteps | None:
         kind.attempts += 1
         try:
-            kind.native = self._build(kind, kind.arguments)
+            kind.native = self._build(kind, kind.arguments, _MATRIX_WORK if policy == "auto" else math.inf)
+        except LargeMatrices:
+            kind.left_to_torch = True
         except (NotCapturable, NotLowerable, ImportError) as reason:
             # Perhaps the model reads sizes or lengths from its arguments: a program for these values.
             fixed = kind.arguments.with_fixed_integers()
@@ -135,8 +140,10 @@ class Execution:
                 self._refuse(str(reason), policy)
         return kind.native
 
-    def _build(self, kind: _Kind, arguments: Arguments) -> NativeSteps:
-        return NativeSteps(self._loss_and_grads, self._optim, kind.leaves, arguments, self._reachable)
+    def _build(self, kind: _Kind, arguments: Arguments, most_matrix_work: float = math.inf) -> NativeSteps:
+        return NativeSteps(
+            self._loss_and_grads, self._optim, kind.leaves, arguments, self._reachable, most_matrix_work
+        )
 
     def _refuse(self, reason: str, policy: str) -> None:
         self._refused = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,6 +23,10 @@ from ember.params import get_param_store
 CHUNK = 1024  # most steps of one call of machine code
 
 
+class LargeMatrices(Exception):
+    """Torch's own kernels take these steps as fast as machine code would."""
+
+
 class NativeSteps:
     """Steps of one loss on one set of parameters, for arguments of one kind.
 
@@ -29,6 +34,8 @@ class NativeSteps:
     :param optim: the optimiser; it has updated all of the parameters before.
     :param leaves: the parameters of a step.
     :param reachable: what the loss may depend on besides: model, guide, objective.
+    :param most_matrix_work: most floating point operations of matrix products in a step.
+    :raises LargeMatrices: if there are more.
     :raises NotCapturable: if a step does what a program cannot say.
     :raises NotLowerable: if it has an operation without machine code.
     """
@@ -40,6 +47,7 @@ class NativeSteps:
         leaves: Sequence[Tensor],
         arguments: Arguments,
         reachable: Sequence[Any],
+        most_matrix_work: float = math.inf,
     ) -> None:
         optimizer = optim.functional(leaves) if hasattr(optim, "functional") else None
         if optimizer is None:
@@ -68,6 +76,8 @@ class NativeSteps:
             self._surroundings.restore()
         if changed is not None:
             raise NotCapturable(f"a step changes the Python value '{changed}'")
+        if steps.matrix_work > most_matrix_work:
+            raise LargeMatrices
         self._structure = steps.structure
         self._program = compile(steps.program)
         self._context = self._program.context()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -58,10 +59,12 @@ class StepProgram:
 
     :ivar program: the loop.
     :ivar structure: how to nest the k numbers of a loss.
+    :ivar matrix_work: floating point operations of a step's matrix products.
     """
 
     program: Program
     structure: Any
+    matrix_work: float
 
 
 def capture_steps(
@@ -107,7 +110,19 @@ def capture_steps(
         step, *examples, key=random.key(0), lift=leaves, collect_gradients=True, closed_over="constant"
     )
     num_carried = len(leaves) + counts[0] + 2
-    return StepProgram(simplify(_loop(simplify(captured), len(leaves), num_carried, length)), structure)
+    step_program = simplify(captured)
+    loop = simplify(_loop(step_program, len(leaves), num_carried, length))
+    return StepProgram(loop, structure, _matrix_work(step_program))
+
+
+def _matrix_work(program: Program) -> float:
+    work = 0.0
+    for node in program.nodes:
+        for region in node.regions:
+            work += node.attributes.get("length", 1) * _matrix_work(region)
+        if node.op in ("aten.mm.default", "aten.bmm.default"):
+            work += 2.0 * math.prod(node.outputs[0].shape) * node.args[0].shape[-1]
+    return work
 
 
 def _evaluate(loss: Loss, leaves: Sequence[Tensor], data: Sequence[Tensor]) -> tuple[Tensor, Any]:

@@ -66,6 +66,7 @@ bench: $(VENV)/.ember-installed bench-peers
 	$(VENV)/bin/python benchmarks/handlers.py --peer $(VENV_PEERS)/bin/python
 	$(VENV)/bin/python benchmarks/mcmc.py --peers $(VENV_PEERS)/bin/python
 	$(VENV)/bin/python benchmarks/enumeration.py --peers $(VENV_PEERS)/bin/python
+	$(VENV)/bin/python benchmarks/svi.py --peers $(VENV_PEERS)/bin/python
 
 clean:
 	rm -rf $(VENV) $(VENV_PEERS) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ember import poutine
 from ember.errors import message
-from ember.infer.compiled_steps import Arguments, Execution, SwitchingSteps
+from ember.infer.compiled_steps import EAGER_STEPS, FIRST_STEPS, Arguments, Execution, SwitchingSteps
 from ember.infer.elbo import ELBO
 from ember.infer.param_sites import unconstrained_params
 from ember.infer.seed import draw_seed
@@ -75,7 +75,11 @@ class SVI:
             self.loss = loss
             self.loss_and_grads = loss_and_grads or _Backward(loss)
         self._execution = Execution(
-            self._loss_with_gradients, optim, (model, guide, self.loss_and_grads), execution
+            self._loss_with_gradients,
+            optim,
+            (model, guide, self.loss_and_grads),
+            execution,
+            FIRST_STEPS if isinstance(loss, ELBO) and loss.compiled else EAGER_STEPS,
         )
 
     def _loss_with_gradients(self, *args: Any, **kwargs: Any) -> Any:

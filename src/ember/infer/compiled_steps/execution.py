@@ -53,6 +53,7 @@ class Execution:
     :param optim: the optimiser.
     :param reachable: what the loss depends on besides its arguments.
     :param policy: how to execute; None for the setting ``execution``.
+    :param eager_steps: how many eager steps come first, unless machine code is demanded.
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class Execution:
         optim: Any,
         reachable: Sequence[Any],
         policy: str | None = None,
+        eager_steps: int = EAGER_STEPS,
     ) -> None:
         settings.check(**({} if policy is None else {"execution": policy}))
         self._loss_and_grads = loss_and_grads
         self._optim = optim
         self._reachable = tuple(reachable)
         self._policy = policy
+        self._eager_steps = eager_steps
         self._kinds: list[_Kind] = []
         self._kind: _Kind | None = None  # of the next step
         self._refused = False
@@ -98,7 +101,7 @@ class Execution:
             if kind.attempts >= _ATTEMPTS:
                 self._refuse(f"steps meet {reason} again and again", policy)
                 return None
-        if kind.taken < (FIRST_STEPS if policy == "native" or kind.attempts else EAGER_STEPS):
+        if kind.taken < (FIRST_STEPS if policy == "native" or kind.attempts else self._eager_steps):
             return None
         return self._compile(kind, policy)
 

@@ -89,6 +89,23 @@ def test_a_resumed_run_is_that_without_break(tmp_path, every, same_process_state
     assert_same(again, whole)
 
 
+@pytest.mark.parametrize("data", ["constant", "batches"])
+def test_machine_code_resumes_exactly(data, tmp_path):
+    def steps(num_steps, **options):
+        ember.clear_param_store()
+        guide = AutoNormal(regression)
+        svi = SVI(regression, guide, optim.Adam({"lr": 0.03}), Trace_ELBO(), execution="native")
+        if data == "constant":
+            return run(svi, num_steps, **options)
+        return run_batches(svi, num_steps, loader(size=6), size=24, **options)
+
+    whole = steps(50)
+    ember.set_rng_seed(0)
+    steps(27, checkpoint=tmp_path / "run")
+    ember.set_rng_seed(77)
+    assert_same(steps(50, checkpoint=tmp_path / "run", resume=True), whole)
+
+
 def test_schedules_and_plateaus_resume_where_they_were(tmp_path):
     """A callback that steps a schedule is called once at each step, also around a break."""
 

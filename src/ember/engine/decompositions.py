@@ -28,6 +28,7 @@ from ember.engine.activations import (
     softplus_backward,
     times,
 )
+from ember.engine.arrangements import block_diagonal, linspace, pixel_shuffle, pixel_unshuffle
 from ember.engine.implicit import dirichlet_grad, gamma_grad
 from ember.engine.losses import (
     cross_entropy,
@@ -40,12 +41,16 @@ from ember.engine.losses import (
     reduced,
     smooth_l1,
     smooth_l1_backward,
+    soft_margin,
+    soft_margin_backward,
     spread,
 )
 from ember.engine.norms import (
     distances,
     distances_backward,
     euclidean_distance,
+    group_norm,
+    group_norm_backward,
     layer_norm,
     layer_norm_backward,
     norm,
@@ -142,6 +147,7 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     aten.hardsigmoid_backward.default: lambda g, x: torch.where((x > -3) & (x < 3), g * _SIXTH, 0.0),
     aten.hardswish.default: lambda x: x * torch.clamp(x + 3, 0, 6) / 6,
     aten.glu.default: glu,
+    aten.celu.default: lambda x, alpha=1.0: torch.where(x > 0, x, alpha * torch.expm1(x / alpha)),
     aten.native_dropout_backward.default: lambda g, mask, scale: g * mask * scale,
     # losses
     aten.mse_loss.default: lambda x, y, reduction=1: reduced((x - y) ** 2, reduction),
@@ -153,6 +159,8 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     aten.binary_cross_entropy.default: cross_entropy,
     aten.binary_cross_entropy_backward.default: cross_entropy_backward,
     aten.binary_cross_entropy_with_logits.default: cross_entropy_with_logits,
+    aten.soft_margin_loss.default: soft_margin,
+    aten.soft_margin_loss_backward.default: soft_margin_backward,
     aten.nll_loss_forward.default: nll,
     aten.nll_loss_backward.default: nll_backward,
     aten.nll_loss2d_forward.default: nll,
@@ -182,6 +190,15 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     aten.dist.default: lambda x, y, p=2: vector_norm(x - y, p),
     aten.native_layer_norm.default: layer_norm,
     aten.native_layer_norm_backward.default: layer_norm_backward,
+    aten.native_group_norm.default: group_norm,
+    aten.native_group_norm_backward.default: group_norm_backward,
+    # rearrangements
+    aten.block_diag.default: block_diagonal,
+    aten.pixel_shuffle.default: pixel_shuffle,
+    aten.pixel_unshuffle.default: pixel_unshuffle,
+    aten.linspace.Tensor_Tensor: linspace,
+    aten.linspace.Tensor_Scalar: linspace,
+    aten.linspace.Scalar_Tensor: linspace,
     aten.trace.default: lambda x: x.diagonal().sum(),
     aten.trace_backward.default: trace_backward,
 }  # fmt: skip

@@ -102,3 +102,12 @@ def nll_backward(
     gradient = gradient / total if reduction == 1 else gradient
     slope = (-weights * gradient).unsqueeze(dim)
     return torch.zeros(x.shape, dtype=x.dtype).scatter(dim, safe, slope)
+
+
+def soft_margin(x: Tensor, target: Tensor, reduction: int = 1) -> Tensor:
+    return reduced(torch.log1p(torch.exp(-target * x)), reduction)
+
+
+def soft_margin_backward(gradient: Tensor, x: Tensor, target: Tensor, reduction: int) -> Tensor:
+    z = torch.exp(-target * x)
+    return spread(gradient, x, reduction) * (-target * z / (1 + z))

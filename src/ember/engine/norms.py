@@ -108,5 +108,50 @@ def layer_norm_backward(
     )
 
 
+def group_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    batch: int,
+    channels: int,
+    size: int,
+    groups: int,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    parts = x.reshape(batch, groups, -1)
+    mean = parts.mean(-1)
+    centred = parts - mean.unsqueeze(-1)
+    scale = torch.rsqrt((centred**2).mean(-1) + eps)
+    out = (centred * scale.unsqueeze(-1)).reshape(batch, channels, size)
+    out = out if weight is None else out * weight.reshape(channels, 1)
+    out = out if bias is None else out + bias.reshape(channels, 1)
+    return out.reshape(x.shape), mean, scale
+
+
+def group_norm_backward(
+    gradient: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    scale: Tensor,
+    weight: Tensor | None,
+    batch: int,
+    channels: int,
+    size: int,
+    groups: int,
+    mask: Any,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    gradient = gradient.reshape(batch, channels, size)
+    normal = (x.reshape(batch, groups, -1) - mean.unsqueeze(-1)) * scale.unsqueeze(-1)
+    by_channel = (gradient * normal.reshape(batch, channels, size)).sum((0, 2))
+    scaled = gradient if weight is None else gradient * weight.reshape(channels, 1)
+    scaled = scaled.reshape(batch, groups, -1)
+    inner = scaled - scaled.mean(-1, keepdim=True) - normal * (scaled * normal).mean(-1, keepdim=True)
+    return (
+        (inner * scale.unsqueeze(-1)).reshape(x.shape) if mask[0] else None,
+        by_channel if mask[1] else None,
+        gradient.sum((0, 2)) if mask[2] else None,
+    )
+
+
 def trace_backward(gradient: Tensor, sizes: Any) -> Tensor:
     return torch.eye(sizes[0], sizes[1], dtype=gradient.dtype) * gradient

@@ -1,7 +1,7 @@
 """Compile the samples of torch's own operation database, and report which lower and agree.
 
 The fast test takes operations that probabilistic models meet; the slow ones take everything, also with
-gradients and in other dtypes, and demand a minimal share.
+gradients and in other dtypes, and demand a minimal share. With ``-s`` they print shares and what is missing.
 """
 
 import collections
@@ -27,6 +27,8 @@ LIKELY = """
     diag_embed diagonal div dot erf erfinv exp expand expm1 flip gather index_add index_put
     index_select le lerp lgamma linalg.cholesky linalg.slogdet linalg.solve_triangular log log1p
     log_softmax logaddexp logcumsumexp logsumexp masked_fill matmul max maximum mm mul mv narrow
+    block_diag linspace nn.functional.celu nn.functional.group_norm nn.functional.pixel_shuffle
+    nn.functional.pixel_unshuffle nn.functional.soft_margin_loss
     outer permute polygamma pow prod reciprocal remainder reshape roll rsqrt scatter scatter_add
     select select_scatter sigmoid sign slice slice_scatter softmax sort special.log_ndtr
     special.ndtri special.xlog1py split sqrt square squeeze stack std sub sum take_along_dim tanh
@@ -74,14 +76,14 @@ def as_function(info, sample, gradient):
 
 
 def outcome(info, sample, gradient):
-    """Return "agrees", "wrong: …", "not captured" or "not lowered: …"."""
+    """Return "agrees", "wrong: …", "not captured: …" or "not lowered: …"."""
     function, tensors = as_function(info, sample, gradient)
     if not tensors:
         return None
     try:
         program = simplify(capture(function, *tensors))
     except NotCapturable:
-        return "not captured"
+        return f"not captured: {info.name}"
     try:
         compiled = compile(program, use_disk=False)
     except NotLowerable as error:
@@ -100,7 +102,7 @@ def outcome(info, sample, gradient):
 
 
 def sweep(dtype, gradient, limit, names=None):
-    counts, wrong = collections.Counter(), []
+    counts, missing, wrong = collections.Counter(), collections.Counter(), []
     for info in op_db:
         if info.name.startswith(SKIPPED) or info.name in OPEN or dtype not in info.supported_dtypes("cpu"):
             continue
@@ -119,10 +121,14 @@ def sweep(dtype, gradient, limit, names=None):
             if result is None:
                 continue
             counts[result.split(":")[0]] += 1
+            if result.startswith("not"):
+                missing[result] += 1
             if result.startswith("wrong"):
                 wrong.append(f"{info.name} {info.variant_test_name}: {result}")
     total = sum(counts.values())
-    print(f"\n{dtype}{' with gradient' if gradient else ''}: {dict(counts)} of {total} samples")
+    shares = ", ".join(f"{100 * count / total:.1f} % {what}" for what, count in counts.most_common())
+    print(f"\n{dtype}{' with gradient' if gradient else ''}: {shares} of {total} samples")
+    print("  " + ", ".join(f"{what} ({count})" for what, count in missing.most_common(20)))
     return counts, wrong
 
 

@@ -116,6 +116,13 @@ def test_assignment_keeps_the_constraint():
     assert "b_unconstrained" in dict(net.named_parameters())
     with pytest.raises(ValueError, match=r"value of parameter 'b' violates its constraint"):
         net.b = PyroParam(torch.tensor(-1.0), constraints.positive)
+    with pytest.raises(ValueError, match=r"value of parameter 'd' violates its constraint"):
+        net.d = torch.tensor(-1.0)
+    net.d = torch.tensor(3.0)
+    torch.testing.assert_close(net.d, torch.tensor(3.0))
+    with pytest.raises(ValueError, match=r"value of parameter 'b' violates its constraint"):
+        net.b = -net.b.detach()
+    assert net.b.tolist() == pytest.approx([4.0] * 3)
 
 
 def test_attributes_change_their_kind_and_leave_the_store():

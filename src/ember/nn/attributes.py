@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch.distributions.constraints import Constraint
 
 from ember.distributions import constraints
+from ember.errors import message
 
 
 class PyroParam:
@@ -101,3 +103,19 @@ def _in_place_of(instance: Any, name: str | None) -> Any:
         del instance._parameters[name]
         return None
     return own
+
+
+def check_value(fullname: str, constraint: Constraint, value: Any) -> None:
+    """Refuse a value of a parameter that is outside its constraint.
+
+    :raises ValueError: naming the parameter.
+    """
+    if not bool(torch.as_tensor(constraint.check(value)).all()):
+        raise ValueError(
+            message(
+                f"the value of parameter '{fullname}' violates its constraint",
+                site=fullname,
+                expected=f"a value that satisfies {constraint}",
+                fix="choose a value inside the constraint, or another constraint",
+            )
+        )

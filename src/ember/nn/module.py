@@ -14,8 +14,7 @@ from torch.distributions.constraints import Constraint
 from ember import settings
 from ember.distributions import constraints
 from ember.distributions.constraints import transform_to
-from ember.errors import message
-from ember.nn.attributes import PyroParam, PyroSample
+from ember.nn.attributes import PyroParam, PyroSample, check_value
 from ember.nn.containers import CONTAINERS, RegistersChildren
 from ember.nn.context import ModuleContext
 from ember.nn.statements import constrain, local_param
@@ -98,7 +97,6 @@ class PyroModule(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, PyroParam):
-            self._pyro_forget(name)
             self._pyro_add_param(name, value)
         elif isinstance(value, PyroSample):
             self._pyro_forget(name)
@@ -113,6 +111,8 @@ class PyroModule(nn.Module):
             super().__setattr__(name, value)
         elif isinstance(value, Tensor) and name in self._pyro_params:
             self._pyro_set_value(name, value)
+        elif isinstance(value, Tensor) and isinstance(declared := vars(type(self)).get(name), PyroParam):
+            self._pyro_add_param(name, PyroParam(value, declared.constraint, declared.event_dim))
         elif isinstance(value, Tensor) and self._parameters.get(name) is not None:
             with torch.no_grad():
                 self._parameters[name].copy_(value)  # type: ignore[union-attr]
@@ -124,24 +124,17 @@ class PyroModule(nn.Module):
         if callable(value) and not isinstance(value, Tensor):
             value = value()
         with torch.no_grad():
-            if not bool(torch.as_tensor(declared.constraint.check(value)).all()):
-                fullname = self._pyro_get_fullname(name)
-                raise ValueError(
-                    message(
-                        f"the value of parameter '{fullname}' violates its constraint",
-                        site=fullname,
-                        expected=f"a value that satisfies {declared.constraint}",
-                        fix="choose a value inside the constraint, or another constraint",
-                    )
-                )
+            check_value(self._pyro_get_fullname(name), declared.constraint, value)
             real = declared.constraint is constraints.real
             leaf = value if real else transform_to(declared.constraint).inv(value)
+        self._pyro_forget(name)
         self._pyro_params[name] = (declared.constraint, declared.event_dim)
         self.register_parameter(name + _UNCONSTRAINED, nn.Parameter(leaf.detach().clone().contiguous()))
 
     def _pyro_set_value(self, name: str, value: Tensor) -> None:
         constraint, _ = self._pyro_params[name]
         with torch.no_grad():
+            check_value(self._pyro_get_fullname(name), constraint, value)
             leaf = self._pyro_leaf(
                 name + _UNCONSTRAINED, self._pyro_get_fullname(name), constraint, adopt=False
             )

@@ -8,7 +8,7 @@ import torch
 import ember
 import ember.distributions as dist
 from ember import optim
-from ember.distributions import constraints
+from ember.distributions import constraints, transforms
 from ember.distributions.transforms import ComposeTransformModule, affine_autoregressive, iterated, spline
 from ember.examples import radon
 from ember.infer import SVI, Predictive, Trace_ELBO
@@ -71,7 +71,7 @@ def test_conjugate_normal(name):
     train(normal_model, guide, 250)
     losses = torch.tensor([Trace_ELBO().loss(normal_model, guide) for _ in range(20)])
     # At the posterior every draw gives the evidence itself.
-    assert losses.mean().item() == pytest.approx(-EVIDENCE, abs=0.01) and losses.std() < 0.1
+    assert losses.mean().item() == pytest.approx(-EVIDENCE, abs=0.03) and losses.std() < 0.2
     draws = Predictive(guide, num_samples=2000, return_sites=["z"], parallel=True)()["z"]
     assert draws.mean().item() == pytest.approx(MEAN.item(), abs=0.05)
     assert draws.std().item() == pytest.approx(SCALE, abs=0.03)
@@ -199,3 +199,30 @@ def test_radon_beside_nuts(name, radon_posterior):
         # Scales that shrink under mean-field guides are known to come out too small.
         assert distance < (3.0 if site.startswith("sigma_") else 1.0), (site, distance)
         assert 0.1 < draws[site].std() / exact.std() < 3.0, site
+
+
+@pytest.mark.parametrize("name", ["AutoGaussian", "AutoStructured", "AutoIAFNormal"])
+def test_guides_take_steps_as_machine_code(name):
+    guide = GUIDES[name](normal_model)
+    # Which makes an obstacle an error.
+    svi = SVI(normal_model, guide, optim.Adam({"lr": 0.01}), Trace_ELBO(), execution="native")
+    losses = [svi.step() for _ in range(6)]
+    assert all(loss == loss for loss in losses)
+
+
+@pytest.mark.parametrize("flow", ["spline_coupling", "polynomial", "block_autoregressive"])
+def test_flows_take_steps_as_machine_code(flow):
+    def model():
+        z = ember.sample("z", dist.MultivariateNormal(torch.zeros(2), 2.0 * torch.eye(2) + 1.0))
+        ember.sample("y", dist.Normal(z[..., 0], 1.0), obs=torch.tensor(0.5))
+
+    guide = AutoNormalizingFlow(model, getattr(transforms, flow))
+    losses = {}
+    elbo = Trace_ELBO(num_particles=64, vectorize_particles=True)
+    for execution in ("native", "eager"):
+        svi = SVI(model, guide, optim.SGD({"lr": 0.0}), elbo, execution=execution)
+        losses[execution] = torch.tensor([svi.step() for _ in range(20)])[4:]
+    spread = losses["eager"].std().item()
+    assert 0.2 * spread < losses["native"].std().item() < 5 * spread
+    native, eager = (losses[execution].mean().item() for execution in ("native", "eager"))
+    assert native == pytest.approx(eager, abs=2 * spread)

@@ -25,6 +25,7 @@ class Autoregressive(TransformModule):
     domain = constraints.real_vector
     codomain = constraints.real_vector
     bijective = True
+    _transient_attributes = ("_cached_x_y", "_versions", "_last")
 
     def __init__(self, autoregressive_nn: Any) -> None:
         super().__init__()

@@ -23,6 +23,10 @@ class TransformModule(Transform, nn.Module):
         Transform.__init__(self, cache_size=cache_size)
 
     __hash__ = nn.Module.__hash__
+    _transient_attributes: tuple[str, ...] = (
+        "_cached_x_y",
+        "_versions",
+    )  # not part of what a captured program knows
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the image of ``x``."""

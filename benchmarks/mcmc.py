@@ -1,8 +1,11 @@
 """Compare NUTS on ember with Pyro, NumPyro, PyMC + nutpie and PyStan, each run in a fresh process.
 
-Usage: ``python benchmarks/mcmc.py [--systems …] [--workloads …]``. The peers live in an environment of
-their own (``make bench-peers``). Sampling seconds include warmup; ESS is the smallest bulk-ESS
-over all parameters.
+Usage: ``python benchmarks/mcmc.py [--systems …] [--workloads …] [--json FILE] [--cores N]``. The peers
+live in an environment of their own (``make bench-peers``). Seconds are of the clock: in total from the start
+of the process to the draws in memory, with imports from the start, too; sampling includes warmup. ESS is the
+smallest bulk-ESS over all parameters. A gradient is timed inside a compiled loop where the system has one
+(Pyro and PyMC are called from Python, PyStan offers none); microseconds per leapfrog are sampling seconds
+over all chains' leapfrogs, so that they shrink with cores.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,10 +35,51 @@ SYSTEMS = {
     "pymc+nutpie": [str(HERE / "run_pymc.py")],
     "pystan": [str(HERE / "run_stan.py")],
 }
-HEADING = (
-    f"  {'system':12s} {'total s':>9s} {'import':>7s} {'compile':>8s} {'sampling':>9s}"
-    f" {'us/leapfrog':>11s} {'min ESS':>8s} {'ESS/s':>11s} {'ESS/total s':>11s} {'R-hat':>7s}"
+# An untimed import first: bytecode is there after an installation, too.
+IMPORTS = {
+    "ember": "import ember.compat, ember.infer",
+    "pyro": "import pyro.infer",
+    "numpyro": "import numpyro.infer",
+    "pymc+nutpie": "import nutpie, pymc",
+    "pystan": "import stan",
+}
+COLUMNS = (
+    # Title, width, digits, what of the measurements.
+    ("total s", 9, 2, lambda m: m["total_seconds"]),
+    ("import", 7, 2, lambda m: m["import_seconds"]),
+    ("capture", 8, 3, lambda m: m.get("capture_seconds")),
+    ("compile", 8, 2, lambda m: m.get("compile_seconds")),
+    ("sampling", 9, 3, lambda m: m["sampling_seconds"]),
+    ("us/gradient", 11, 2, lambda m: m.get("gradient_microseconds")),
+    ("us/leapfrog", 11, 2, lambda m: 1e6 * m["sampling_seconds"] / max(m["leapfrogs"], 1)),
+    ("min ESS", 8, 0, lambda m: m["ess"]),
+    ("ESS/s", 10, 1, lambda m: m["ess"] / m["sampling_seconds"]),
+    ("ESS/total s", 11, 1, lambda m: m["ess"] / m["total_seconds"]),
+    ("R-hat", 7, 3, lambda m: m.get("rhat")),
 )
+HEADING = f"  {'system':12s}" + "".join(f" {title:>{width}s}" for title, width, _, _ in COLUMNS)
+
+
+def execute(arguments: list[str], environment: dict[str, str], timeout: float) -> str | None:
+    """Run a process to its end; return None, or why it failed. Its own processes end with it."""
+    environment = {**environment, "BENCHMARK_STARTED": str(time.clock_gettime(time.CLOCK_MONOTONIC))}
+    process = subprocess.Popen(
+        arguments,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        _, errors = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return f"more than {timeout:.0f} s"
+    if process.returncode != 0:
+        return (errors.strip().splitlines() or [f"ended with {process.returncode}"])[-1][:90]
+    return None
 
 
 def run(system: str, workload: str, options: argparse.Namespace, folder: Path) -> dict[str, float] | str:
@@ -43,27 +88,20 @@ def run(system: str, workload: str, options: argparse.Namespace, folder: Path) -
     warmup, draws = (options.slow_draws,) * 2 if system == "pyro" else (options.draws,) * 2
     chains = 1 if system == "pyro" else options.chains
     python = sys.executable if system == "ember" else options.peers
-    arguments = [workload, warmup, draws, chains, options.seed, output]
-    environment = {
-        **os.environ,
-        "BENCHMARK_STARTED": str(time.clock_gettime(time.CLOCK_MONOTONIC)),
-        "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
-        "OMP_NUM_THREADS": "1",
-    }
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *_path()]), "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     if system == "ember" and not options.keep_cache:
         environment["EMBER_CACHE_DIR"] = str(folder / f"cache-{workload}")
     try:
-        done = subprocess.run(
-            [python, *SYSTEMS[system], *map(str, arguments)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=options.timeout,
+        failure = execute([python, "-c", IMPORTS[system]], environment, options.timeout) or execute(
+            [python, *SYSTEMS[system], *map(str, (workload, warmup, draws, chains, options.seed, output))],
+            environment,
+            options.timeout,
         )
-    except subprocess.TimeoutExpired:
-        return f"more than {options.timeout:.0f} s"
-    if done.returncode != 0:
-        return (done.stderr.strip().splitlines() or ["failed without a word"])[-1][:90]
+    except OSError as error:
+        return f"cannot start {python}: {error.strerror}"
+    if failure is not None:
+        return failure
     measured = json.loads(output.read_text())
     with np.load(output.with_suffix(".npz")) as draws_by_name:
         dataset = arviz.convert_to_dataset({name: draws_by_name[name] for name in draws_by_name.files})
@@ -75,17 +113,18 @@ def run(system: str, workload: str, options: argparse.Namespace, folder: Path) -
     return measured
 
 
+def _path() -> list[str]:
+    return [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
+
+
 def line(system: str, measured: dict[str, float] | str) -> str:
     if isinstance(measured, str):
         return f"  {system:12s} {measured}"
-    sampling, total, ess = measured["sampling_seconds"], measured["total_seconds"], measured["ess"]
-    leapfrog = 1e6 * sampling / measured["leapfrogs"] if measured["leapfrogs"] else float("nan")
-    seconds = (total, measured["import_seconds"], measured["compile_seconds"], sampling)
-    rhat = measured.get("rhat", float("nan"))
-    return (
-        f"  {system:12s} {seconds[0]:9.2f} {seconds[1]:7.2f} {seconds[2]:8.2f} {seconds[3]:9.3f}"
-        f" {leapfrog:11.2f} {ess:8.0f} {ess / sampling:11.1f} {ess / total:11.1f} {rhat:7.3f}"
-    )
+    text = f"  {system:12s}"
+    for _, width, digits, value in COLUMNS:
+        number = value(measured)
+        text += f" {'-':>{width}s}" if number is None else f" {number:{width}.{digits}f}"
+    return text
 
 
 def main() -> None:
@@ -98,14 +137,26 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=900.0, help="seconds for each process")
     parser.add_argument("--peers", default=".venv-peers/bin/python", help="Python of the peers' environment")
+    parser.add_argument("--json", type=Path, help="file to write all measurements to")
+    parser.add_argument("--cores", type=int, help="bind all processes to that many cores")
     parser.add_argument("--keep-cache", action="store_true", help="let ember use its compilation cache")
     options = parser.parse_args()
+    if options.cores:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
+    results: dict[str, dict[str, dict[str, float] | str]] = {}
     for workload in options.workloads:
-        print(f"{workload}, {options.chains} chains of {options.draws} + {options.draws}")
+        print(
+            f"{workload}, {options.chains} chains of {options.draws} + {options.draws} "
+            f"on {len(os.sched_getaffinity(0))} cores"
+        )
         print(HEADING)
+        results[workload] = {}
         with tempfile.TemporaryDirectory() as folder:
             for system in options.systems:
-                print(line(system, run(system, workload, options, Path(folder))), flush=True)
+                results[workload][system] = measured = run(system, workload, options, Path(folder))
+                print(line(system, measured), flush=True)
+                if options.json is not None:
+                    options.json.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

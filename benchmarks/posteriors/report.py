@@ -12,6 +12,14 @@ import numpy as np
 from workloads import DENSE, DISCRETE, WORKLOADS
 
 
+def elapsed() -> float:
+    """Seconds since the process was started."""
+    return time.clock_gettime(time.CLOCK_MONOTONIC) - float(os.environ["BENCHMARK_STARTED"])
+
+
+IMPORTED = elapsed()  # runners import this module last
+
+
 @dataclass(frozen=True)
 class Run:
     """One process's job."""
@@ -31,10 +39,6 @@ class Run:
     def dense(self) -> bool:
         return self.workload in DENSE
 
-    def elapsed(self) -> float:
-        """Seconds since the process was started."""
-        return time.clock_gettime(time.CLOCK_MONOTONIC) - float(os.environ["BENCHMARK_STARTED"])
-
 
 def parse(argv: list[str]) -> Run:
     """Read ``workload warmup draws chains seed output``."""
@@ -42,10 +46,12 @@ def parse(argv: list[str]) -> Run:
     return Run(workload, int(warmup), int(draws), int(chains), int(seed), Path(output))
 
 
-def describe_run(run: Run, draws: dict[str, np.ndarray], **measured: float) -> None:
+def describe_run(run: Run, draws: dict[str, np.ndarray], **measured: float | None) -> None:
     """Write draws (chain, draw, …) by name, and the measurements."""
+    chains, kept = next(iter(draws.values())).shape[:2]
     np.savez(run.output.with_suffix(".npz"), **draws)
-    run.output.write_text(json.dumps({"draws": run.draws, **measured}))
+    about = {"chains": chains, "draws": kept, "warmup": run.warmup, "import_seconds": IMPORTED}
+    run.output.write_text(json.dumps({**about, **measured}))
 
 
 def describe_steps(output: str, first_seconds: float, step_seconds: float, loss: float) -> None:

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
-started = time.perf_counter()
-
-import sys  # noqa: E402
-
-import numpyro  # noqa: E402
+import numpyro
 
 numpyro.set_host_device_count(4)
 numpyro.enable_x64()
 
 import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import numpyro_models  # noqa: E402
-from numpyro.infer import MCMC, NUTS, init_to_median, init_to_uniform  # noqa: E402
-from workloads import DISCRETE  # noqa: E402
+from numpyro.infer import MCMC, NUTS  # noqa: E402
+from numpyro.infer.util import initialize_model  # noqa: E402
 
-from report import describe_run, parse  # noqa: E402
+from report import describe_run, elapsed, parse  # noqa: E402
 
-imported = time.perf_counter()
+# What XLA reports of tracing (without traces inside traces), lowering and compiling.
+COMPILATION = ("jaxpr_to_mlir_module_duration", "backend_compile_duration")
 
 
 def main() -> None:
     run = parse(sys.argv)
     data = {name: np.asarray(value) if np.ndim(value) else int(value) for name, value in run.data.items()}
-    # Labels would switch from a start at random.
-    start = init_to_median if run.workload in DISCRETE else init_to_uniform
-    kernel = NUTS(getattr(numpyro_models, run.workload), dense_mass=run.dense, init_strategy=start)
+    model = getattr(numpyro_models, run.workload)
+    compiling: list[float] = []
+
+    def listen(event: str, duration: float, **_: object) -> None:
+        if event.endswith(COMPILATION):
+            compiling.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
     mcmc = MCMC(
-        kernel,
+        NUTS(model, dense_mass=run.dense),
         num_warmup=run.warmup,
         num_samples=run.draws,
         num_chains=run.chains,
@@ -41,24 +45,39 @@ def main() -> None:
     begun = time.perf_counter()
     mcmc.run(jax.random.PRNGKey(run.seed), **data, extra_fields=("num_steps",))
     samples = {name: np.asarray(value) for name, value in mcmc.get_samples(group_by_chain=True).items()}
-    first_seconds, total_seconds = time.perf_counter() - begun, run.elapsed()
+    seconds, total_seconds, compile_seconds = time.perf_counter() - begun, elapsed(), sum(compiling)
     steps = int(np.sum(mcmc.get_extra_fields()["num_steps"]))
-    # The same run again, now that everything is compiled.
-    begun = time.perf_counter()
-    mcmc.run(jax.random.PRNGKey(run.seed), **data, extra_fields=("num_steps",))
-    jax.block_until_ready(mcmc.get_samples())
-    sampling_seconds = time.perf_counter() - begun
     mcmc.warmup(jax.random.PRNGKey(run.seed), **data, extra_fields=("num_steps",), collect_warmup=True)
     steps += int(np.sum(mcmc.get_extra_fields()["num_steps"]))
     describe_run(
         run,
         samples,
         total_seconds=total_seconds,
-        import_seconds=imported - started,
-        compile_seconds=max(0.0, first_seconds - sampling_seconds),
-        sampling_seconds=sampling_seconds,
+        compile_seconds=compile_seconds,
+        sampling_seconds=seconds - compile_seconds,
         leapfrogs=steps,
+        gradient_microseconds=time_gradient(model, data),
     )
+
+
+def time_gradient(model, data, repetitions: int = 200) -> float:
+    """Time gradients inside one compiled loop, so that no call from Python is in it."""
+    info = initialize_model(jax.random.PRNGKey(0), model, model_kwargs=data)
+    gradient = jax.value_and_grad(info.potential_fn)
+
+    @jax.jit
+    def loop(z):
+        def step(_, carry):
+            total, z = carry
+            value, slope = gradient(z)
+            return total + value, jax.tree.map(lambda a, b: a - 1e-12 * b, z, slope)
+
+        return jax.lax.fori_loop(0, repetitions, step, (jnp.zeros(()), z))
+
+    jax.block_until_ready(loop(info.param_info.z))
+    begun = time.perf_counter()
+    jax.block_until_ready(loop(info.param_info.z))
+    return 1e6 * (time.perf_counter() - begun) / repetitions
 
 
 if __name__ == "__main__":

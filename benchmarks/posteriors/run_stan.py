@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
-started = time.perf_counter()
+import numpy as np
+import stan
+from stan_models import MODELS
 
-import sys  # noqa: E402
-
-import numpy as np  # noqa: E402
-import stan  # noqa: E402
-from stan_models import MODELS  # noqa: E402
-
-from report import describe_run, parse  # noqa: E402
-
-imported = time.perf_counter()
+from report import describe_run, elapsed, parse
 
 
 def main() -> None:
@@ -32,7 +27,7 @@ def main() -> None:
     built = time.perf_counter()
     fit = model.sample(num_chains=run.chains, num_warmup=run.warmup, num_samples=run.draws, save_warmup=True)
     ended = time.perf_counter()
-    total_seconds = run.elapsed()
+    total_seconds = elapsed()
     kept = {}
     for name in fit.param_names:
         values = np.moveaxis(fit[name].reshape(-1, run.warmup + run.draws, run.chains), 0, -1)
@@ -41,7 +36,6 @@ def main() -> None:
         run,
         kept,
         total_seconds=total_seconds,
-        import_seconds=imported - started,
         compile_seconds=built - begun,
         sampling_seconds=ended - built,
         leapfrogs=int(np.sum(fit["n_leapfrog__"])),

@@ -1,5 +1,6 @@
 """Check that machine code gives the eager draws, and that what has none falls back and says why."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import torch
 import ember
 import ember.distributions as dist
 from ember import engine, settings
+from ember.engine import machine
 from ember.engine.policy import ExecutionError
 from ember.engine.statistics import statistics
 from ember.infer import HMC, MCMC, NUTS
@@ -103,8 +105,12 @@ def test_new_data_of_equal_shape_compiles_nothing():
         mcmc = MCMC(NUTS(eight_schools), 10, warmup_steps=20, num_chains=2, disable_progbar=True)
         mcmc.run(Y + 5.0, SIGMA * 2.0)
     assert statistics.snapshot()["compilations"] == before
+    before = statistics.snapshot()
     shorter = MCMC(NUTS(eight_schools), 5, warmup_steps=5, disable_progbar=True)
     shorter.run(Y[:5], SIGMA[:5])
+    after = statistics.snapshot()
+    made = [after[name] - before[name] for name in ("captures", "compilations", "disk_hits")]
+    assert made[0] == 1 and sum(made[1:]) == 1
     assert shorter.get_samples()["theta"].shape == (5, 5)
 
 
@@ -201,9 +207,14 @@ def mean():
 """
 
 
-def run_program(text):
+def run_program(text, **environment):
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM + text], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", PROGRAM + text],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, **environment},
     )
     assert done.returncode == 0, done.stderr
     return done
@@ -233,6 +244,66 @@ assert abs(mean() - 0.5) < 0.3
     )
     assert done.stderr.count("runs eagerly") == 1
     assert "llvmlite" in done.stderr
+
+
+def test_an_old_llvmlite_is_refused_and_said_once(monkeypatch, caplog):
+    monkeypatch.setattr(machine, "OLDEST_LLVM", (10_000, 0, 0))
+    machine._binding.cache_clear()
+    machine.host.cache_clear()
+    importlib.import_module("ember.engine.compile").forget()
+    try:
+        with caplog.at_level("WARNING", logger="ember"):
+            assert draws_of(eight_schools, "auto", draws=2, warmup=2).get_samples()["mu"].shape == (4,)
+            draws_of(eight_schools, "auto", draws=2, warmup=2)
+    finally:
+        machine._binding.cache_clear()
+        machine.host.cache_clear()
+    assert caplog.text.count("at least 10000 is needed") == 1
+
+
+def test_more_chains_than_cores():
+    chains = 2 * (os.cpu_count() or 1) + 3
+    mcmc = draws_of(eight_schools, "native", draws=20, chains=chains)
+    together = mcmc.get_samples(group_by_chain=True)["mu"]
+    assert together.shape == (chains, 20)
+    assert len(together[:, 0].unique()) == chains
+    few = draws_of(eight_schools, "native", draws=20, chains=2).get_samples(group_by_chain=True)["mu"]
+    assert torch.equal(together[:2], few)
+
+
+def test_sampling_without_a_usable_cache_warns_once(tmp_path):
+    (tmp_path / "occupied").write_text("a file where a folder should be")
+    done = run_program("assert abs(mean() - 0.5) < 0.3", EMBER_CACHE_DIR=str(tmp_path / "occupied" / "cache"))
+    assert done.stderr.count("compiled programs cannot be kept") == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (float("-inf"), r"site 'wall' is -inf"),
+        (float("nan"), r"(?s)log_factor.*_native\.py.*actual: nan"),
+    ],
+)
+def test_a_density_that_is_nowhere_finite_names_its_site(value, text):
+    def impossible(y, sigma):
+        x = ember.sample("x", dist.Normal(0.0, 1.0))
+        ember.sample("y", dist.Normal(x, sigma).to_event(1), obs=y)
+        ember.factor("wall", torch.where(x.isfinite(), value, 0.0))
+
+    with pytest.raises(ValueError, match=text):
+        draws_of(impossible, "native", draws=2, warmup=2)
+
+
+def test_statistics_of_each_draw():
+    stats = draws_of(eight_schools, "native", draws=30).sample_stats
+    assert set(stats) == {
+        "energy", "tree_depth", "num_leapfrogs", "diverging", "acceptance", "step_size", "log_density"
+    }  # fmt: skip
+    assert all(value.shape == (2, 30) for value in stats.values())
+    assert (stats["energy"] >= -stats["log_density"]).all()
+    assert (stats["num_leapfrogs"] >= 2 ** stats["tree_depth"] - 1).all()
+    assert (stats["step_size"].std(1) == 0).all() and (stats["step_size"] > 0).all()
+    assert ((stats["acceptance"] >= 0) & (stats["acceptance"] <= 1)).all()
 
 
 def test_data_that_is_not_a_number_is_named():

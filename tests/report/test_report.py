@@ -1,6 +1,9 @@
 """Check plots and tables, and the radon example from end to end."""
 
+import os
 import struct
+import subprocess
+import sys
 
 import arviz
 import numpy as np
@@ -69,3 +72,10 @@ def test_radon_example_runs(tmp_path, capsys):
 def test_radon_example_converges(tmp_path):
     idata = radon.fit(200.0, progress=False).to_arviz()
     assert report.convergence(idata).r_hat < 1.02
+
+
+def test_arviz_makes_no_announcement(tmp_path):
+    code = "from ember.arviz_library import load_arviz; assert load_arviz().summary"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "ArviZ" not in done.stderr

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ember.arviz_library import load_arviz
+
 
 def plot_trace(idata: Any, path: str | Path, var_names: Sequence[str] | None = None) -> Path:
     """Plot the density of each variable beside its draws in order, a colour per chain.
@@ -41,7 +43,7 @@ def as_inference_data(source: Any) -> Any:
 
 def _draw(kind: str, source: Any, path: str | Path, var_names: Sequence[str] | None, **options: Any) -> Path:
     drawing()
-    import arviz
+    arviz = load_arviz()
 
     names = None if var_names is None else list(var_names)
     with warnings.catch_warnings():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ember.arviz_library import load_arviz
 from ember.report.plots import as_inference_data
 
 
@@ -61,7 +62,7 @@ def convergence(source: Any, var_names: Sequence[str] | None = None) -> Converge
 
 
 def _summary(source: Any, var_names: Sequence[str] | None, prob: float) -> Any:
-    import arviz
+    arviz = load_arviz()
 
     names = None if var_names is None else list(var_names)
     return arviz.summary(as_inference_data(source), var_names=names, hdi_prob=prob, round_to=4)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ember.arviz_library import load_arviz
 from ember.model.density import Density
 
 # ArviZ's names for what kernels call their statistics.
@@ -28,7 +29,7 @@ def to_arviz(
     :param statistics: of each draw by name, ``[chains, draws]``.
     :param discrete: draws of the sites that were summed out, ``[chains, draws, ...]``.
     """
-    import arviz
+    arviz = load_arviz()
 
     values = dict(samples)
     observed: dict[str, Tensor] = {}

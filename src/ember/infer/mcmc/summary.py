@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ember.arviz_library import load_arviz
+
 Summary = OrderedDict[str, "OrderedDict[str, Tensor]"]
 
 
@@ -94,7 +96,7 @@ def _measure(kind: str, value: Tensor) -> Tensor:
     dtype = value.dtype if value.dtype.is_floating_point else torch.get_default_dtype()
     if value.shape[1] < 4:
         return torch.full(shape, torch.nan, dtype=dtype)
-    import arviz
+    arviz = load_arviz()
     import numpy as np
 
     function: Any = arviz.ess if kind == "ess" else arviz.rhat

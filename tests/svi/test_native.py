@@ -400,3 +400,23 @@ def test_steps_of_large_matrices_are_left_to_torch_unless_demanded():
 
     assert not is_native(fit("auto", EAGER_STEPS + 2, make, x)[2])
     assert is_native(fit("native", 4, make, x)[2])
+
+
+@pytest.mark.parametrize("loss", [Trace_ELBO, TraceGraph_ELBO])
+def test_running_baselines_are_carried_through_machine_code(loss):
+    def guide(y):
+        q = ember.param("q", torch.tensor(0.5), constraint=dist.constraints.unit_interval)
+        ember.sample("z", dist.Bernoulli(q), infer={"baseline": {"use_decaying_avg_baseline": True}})
+
+    objective = loss()
+
+    def make(execution):
+        return SVI(discrete, guide, optim.Adam({"lr": 0.001}), objective, execution=execution)
+
+    _, _, svi = fit("native", 10, make, torch.tensor(1.5))
+    assert is_native(svi)
+    before = objective.baselines.state()["z"].item()
+    costs = [-svi.step(torch.tensor(1.5)) for _ in range(3)]
+    for cost in costs:
+        before = 0.1 * cost + 0.9 * before
+    assert objective.baselines.state()["z"].item() == pytest.approx(before, rel=1e-4)

@@ -27,6 +27,9 @@ class Baselines:
     gradient stays unbiased (Mnih & Gregor 2014, arXiv 1402.0030).
     """
 
+    # They change in each step, and programs carry them from one to the next.
+    _transient_attributes = ("_averages",)
+
     def __init__(self) -> None:
         self._averages: dict[str, Tensor] = {}
 

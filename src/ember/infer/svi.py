@@ -80,6 +80,7 @@ class SVI:
             (model, guide, self.loss_and_grads),
             execution,
             FIRST_STEPS if isinstance(loss, ELBO) and loss.compiled else EAGER_STEPS,
+            getattr(loss, "baselines", None),
         )
 
     def _loss_with_gradients(self, *args: Any, **kwargs: Any) -> Any:

@@ -17,6 +17,7 @@ from ember.engine.policy import ExecutionError, say_once
 from ember.engine.refusal import NotCapturable
 from ember.infer.compiled_steps.arguments import Arguments
 from ember.infer.compiled_steps.native import LargeMatrices, NativeSteps
+from ember.infer.compiled_steps.program import Memory
 from ember.params import get_param_store
 from ember.poutine.runtime import handler_stack
 
@@ -54,6 +55,7 @@ class Execution:
     :param reachable: what the loss depends on besides its arguments.
     :param policy: how to execute; None for the setting ``execution``.
     :param eager_steps: how many eager steps come first, unless machine code is demanded.
+    :param memory: what the objective remembers from step to step.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Execution:
         reachable: Sequence[Any],
         policy: str | None = None,
         eager_steps: int = EAGER_STEPS,
+        memory: Memory | None = None,
     ) -> None:
         settings.check(**({} if policy is None else {"execution": policy}))
         self._loss_and_grads = loss_and_grads
@@ -70,6 +73,7 @@ class Execution:
         self._reachable = tuple(reachable)
         self._policy = policy
         self._eager_steps = eager_steps
+        self._memory = memory
         self._kinds: list[_Kind] = []
         self._kind: _Kind | None = None  # of the next step
         self._refused = False
@@ -145,7 +149,13 @@ class Execution:
 
     def _build(self, kind: _Kind, arguments: Arguments, most_matrix_work: float = math.inf) -> NativeSteps:
         return NativeSteps(
-            self._loss_and_grads, self._optim, kind.leaves, arguments, self._reachable, most_matrix_work
+            self._loss_and_grads,
+            self._optim,
+            kind.leaves,
+            arguments,
+            self._reachable,
+            self._memory,
+            most_matrix_work,
         )
 
     def _refuse(self, reason: str, policy: str) -> None:

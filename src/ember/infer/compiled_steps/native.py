@@ -17,7 +17,7 @@ from ember.engine.compile import compile
 from ember.engine.refusal import NotCapturable
 from ember.engine.surroundings import Surroundings
 from ember.infer.compiled_steps.arguments import Arguments
-from ember.infer.compiled_steps.program import PureOptimizer, capture_steps
+from ember.infer.compiled_steps.program import Memory, PureOptimizer, capture_steps
 from ember.params import get_param_store
 
 CHUNK = 1024  # most steps of one call of machine code
@@ -34,6 +34,7 @@ class NativeSteps:
     :param optim: the optimiser; it has updated all of the parameters before.
     :param leaves: the parameters of a step.
     :param reachable: what the loss may depend on besides: model, guide, objective.
+    :param memory: what the objective remembers from step to step.
     :param most_matrix_work: most floating point operations of matrix products in a step.
     :raises LargeMatrices: if there are more.
     :raises NotCapturable: if a step does what a program cannot say.
@@ -47,6 +48,7 @@ class NativeSteps:
         leaves: Sequence[Tensor],
         arguments: Arguments,
         reachable: Sequence[Any],
+        memory: Memory | None = None,
         most_matrix_work: float = math.inf,
     ) -> None:
         optimizer = optim.functional(leaves) if hasattr(optim, "functional") else None
@@ -57,6 +59,7 @@ class NativeSteps:
         if len({id(leaf) for leaf in leaves}) != len(leaves):
             raise NotCapturable("a parameter has two names")
         self._optimizer: PureOptimizer = optimizer
+        self._memory = memory
         self._leaves = list(leaves)
         self._arguments = arguments
         names = map(get_param_store().param_name, leaves)
@@ -70,7 +73,7 @@ class NativeSteps:
 
         try:
             with settings.validation_enabled(False):
-                steps = capture_steps(loss, self._leaves, optimizer, arguments.tensors, CHUNK)
+                steps = capture_steps(loss, self._leaves, optimizer, arguments.tensors, CHUNK, memory)
         finally:
             changed = self._surroundings.change()
             self._surroundings.restore()
@@ -86,7 +89,7 @@ class NativeSteps:
         self._rates = torch.tensor(optimizer.rates(), dtype=torch.float64)
         self._own = [torch.tensor(True), self._number, *self._rates.unbind()]
         self._inputs: list[Tensor] = []
-        self._memory: list[int] = []
+        self._addresses: list[int] = []
 
     def has_current_parameters(self) -> bool:
         """Whether the parameter store still has the leaves that these steps change."""
@@ -139,16 +142,17 @@ class NativeSteps:
         self._number.numpy()[()] = first
         self._key.numpy()[0] = seed
         self._rates.numpy()[:] = self._optimizer.rates()
-        state = self._optimizer.state()
+        own = self._optimizer.state()
+        state = own if self._memory is None else [*own, *self._memory.state().values()]
         inputs = [*self._leaves, *state, *self._own, *arguments.tensors, self._key]
-        memory = [tensor.data_ptr() for tensor in inputs]
-        if memory != self._memory or any(map(operator.is_not, inputs, self._inputs)):
+        addresses = [tensor.data_ptr() for tensor in inputs]
+        if addresses != self._addresses or any(map(operator.is_not, inputs, self._inputs)):
             self._context.bind(*inputs)
-            self._inputs, self._memory = inputs, memory
+            self._inputs, self._addresses = inputs, addresses
         results = self._context.run(limit=size)
         count = len(self._leaves) + len(state)
         with torch.no_grad():
             torch._foreach_copy_(inputs[:count], list(results[:count]))
-        self._optimizer.store(results[len(self._leaves) : count])
+        self._optimizer.store(results[len(self._leaves) : len(self._leaves) + len(own)])
         rows: list[list[float]] = results[-1][: self._context.progress].tolist()
         return rows

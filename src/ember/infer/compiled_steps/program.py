@@ -48,14 +48,24 @@ class PureOptimizer(Protocol):
         """Write back the states that the optimiser does not keep in tensors."""
 
 
+class Memory(Protocol):
+    """What an objective remembers from step to step, such as running averages."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what is remembered."""
+
+    def set_state(self, state: dict[str, Tensor]) -> None:
+        """Remember something else."""
+
+
 @dataclass(frozen=True)
 class StepProgram:
     """Steps of a loss and an optimiser as one program.
 
-    Inputs: parameters, optimiser state, ``alive`` (bool scalar), the step's number (int64 scalar), learning
-    rates, data, key ``[2]``. Outputs: the first four as they are after the steps, then a row for each step
-    ``[length, k + 1]``: the numbers of its loss, and whether it counts. A step whose loss or gradient is not
-    finite leaves everything as it was and does not count, nor do those after it.
+    Inputs: parameters, optimiser state, memory of the objective, ``alive`` (bool scalar), the step's number
+    (int64 scalar), learning rates, data, key ``[2]``. Outputs: the first five as they are after the steps,
+    then a row for each step ``[length, k + 1]``: the numbers of its loss, and whether it counts. A step whose
+    loss or gradient is not finite leaves everything as it was and does not count, nor do those after it.
 
     :ivar program: the loop.
     :ivar structure: how to nest the k numbers of a loss.
@@ -73,6 +83,7 @@ def capture_steps(
     optimizer: PureOptimizer,
     data: Sequence[Tensor],
     length: int,
+    memory: Memory | None = None,
 ) -> StepProgram:
     """Capture steps of a loss under an optimiser.
 
@@ -80,9 +91,12 @@ def capture_steps(
     :param leaves: the parameters that it uses, in any order: all of them, as they are met in a step.
     :param data: tensors that it is called with.
     :param length: most steps of a run.
+    :param memory: what the objective remembers.
     :raises NotCapturable: if the loss does what a program cannot say.
     """
-    state = optimizer.state()
+    remembered = {} if memory is None else memory.state()
+    state = [*optimizer.state(), *remembered.values()]
+    own = len(state) - len(remembered)
     rates = [torch.tensor(rate, dtype=torch.float64) for rate in optimizer.rates()]
     counts = len(state), len(rates)
     structure: Any = None
@@ -91,24 +105,37 @@ def capture_steps(
         nonlocal structure
         before, alive, number = tensors[: counts[0]], tensors[counts[0]], tensors[counts[0] + 1]
         given = tensors[counts[0] + 2 :]
+        if memory is not None:
+            memory.set_state(dict(zip(remembered, before[own:], strict=True)))
         value, structure = _evaluate(loss, leaves, given[counts[1] :])
+        learned = {} if memory is None else memory.state()
+        if learned.keys() != remembered.keys():
+            raise NotCapturable("the objective remembers something new in a step")
         with torch.no_grad():
             params = [leaf.detach() for leaf in leaves]
             gradients = [None if leaf.grad is None else leaf.grad.detach() for leaf in leaves]
-            after = optimizer.update(params, gradients, before, given[: counts[1]])
+            after = optimizer.update(params, gradients, before[:own], given[: counts[1]])
             # A sum is finite only if its terms are.
             checked = [value.sum(), *(each.sum().to(value.dtype) for each in gradients if each is not None)]
             fine = alive & torch.isfinite(torch.stack(checked)).all()
             kept = [
                 torch.where(fine, new, old)
-                for new, old in zip([*after[0], *after[1]], [*params, *before], strict=True)
+                for new, old in zip(
+                    [*after[0], *after[1], *(learned[name] for name in remembered)],
+                    [*params, *before],
+                    strict=True,
+                )
             ]
         return [*kept, fine, number + 1, torch.cat([value, fine.to(value.dtype).reshape(1)])]
 
     examples = [*state, torch.tensor(True), torch.tensor(0), *rates, *data]
-    captured = capture(
-        step, *examples, key=random.key(0), lift=leaves, collect_gradients=True, closed_over="constant"
-    )
+    try:
+        captured = capture(
+            step, *examples, key=random.key(0), lift=leaves, collect_gradients=True, closed_over="constant"
+        )
+    finally:
+        if memory is not None:
+            memory.set_state(remembered)
     num_carried = len(leaves) + counts[0] + 2
     step_program = simplify(captured)
     loop = simplify(_loop(step_program, len(leaves), num_carried, length))

@@ -101,3 +101,15 @@ def test_mixed_piece_sizes_fill_whole_vectors_and_tails():
         return [joined, joined[3:12].exp().sum(), torch.cat([joined[5:], joined[:5]])]
 
     agree(pieces, tensor((9,)), tensor((), seed=1), tensor((14,), seed=2))
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_many_pieces_are_joined(dim):
+    def joined(x):
+        parts = [x[:, : 1 + i % 3] * i for i in range(40)] + [x[:, :0], x.sum(1, keepdim=True)]
+        scalars = torch.stack([(x[i % 5, 0] + i).tanh() for i in range(50)])
+        wide = torch.cat([each.T if dim == 0 else each for each in parts], dim)
+        return wide.exp().sum() + scalars.cumsum(0).sin().sum() + torch.cat([wide, wide[:1]], 0).std()
+
+    agree(gradient_of(joined), tensor((5, 4)), rtol=1e-9)
+    agree(lambda x: torch.stack([x[i % 5] > i / 50 for i in range(20)], dim), tensor((5, 3)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from .. import conditions
@@ -9,8 +10,12 @@ from ..builder import Builder, operation
 from ..elements import Reg
 from ..index import ZERO
 from ..kernel import Kernel
+from ..loops import pointwise_loop
+from ..stages import Extern
 from ..tensors import Index, Tensor
 from .views import narrow, row_level, wrap_dim
+
+MOST_CHOICES = 16  # pieces among which each element of a join chooses
 
 
 @operation("aten.roll.default")
@@ -43,7 +48,9 @@ def concatenate(b: Builder, pieces: Sequence[Tensor], dim: int, kind: str) -> Te
     shape[dim] = sum(piece.shape[dim] for piece in pieces)
     if len(pieces) == 1:
         return pieces[0]
-    starts = [sum(piece.shape[dim] for piece in pieces[:position]) for position in range(len(pieces))]
+    starts = [0, *itertools.accumulate(piece.shape[dim] for piece in pieces)][:-1]
+    if len(pieces) > MOST_CHOICES:
+        return _copied(b, pieces, starts, dim, shape)
 
     def emit(k: Kernel, index: Index) -> Reg:
         along = index[dim]
@@ -61,6 +68,26 @@ def concatenate(b: Builder, pieces: Sequence[Tensor], dim: int, kind: str) -> Te
         return result
 
     return b.map(shape, kind, [(piece, row_level(piece, dim)) for piece in pieces], emit, len(pieces))
+
+
+def _copied(
+    b: Builder, pieces: Sequence[Tensor], starts: Sequence[int], dim: int, shape: Sequence[int]
+) -> Tensor:
+    """Write each piece to its place: with many, choosing one for every element would take too long."""
+    out = b.new(shape, pieces[0].kind)
+
+    def run(k: Kernel) -> None:
+        for piece, start in zip(pieces, starts, strict=True):
+
+            def one(index: Index, piece: Tensor = piece, start: int = start) -> None:
+                place = (*index[:dim], index[dim].shift(start), *index[dim + 1 :])
+                k.write(out, place, k.read(piece, index))
+
+            with k.scope():
+                pointwise_loop(k, piece.shape, one)
+
+    b.add(Extern(pieces, [], [out], run, weight=4 * len(pieces)))
+    return out
 
 
 @operation("aten.cat.default", "aten.concat.default")

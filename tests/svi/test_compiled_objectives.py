@@ -191,6 +191,13 @@ def test_svi_learns_and_sees_changed_parameters():
     assert ember.param("mean").item() == pytest.approx(data.mean().item(), abs=0.3)
 
 
+def test_training_runs_as_machine_code_too():
+    data = torch.randn(40) + 2.0
+    svi = SVI(model, guide, optim.Adam({"lr": 0.05}), JitTrace_ELBO(), execution="native")
+    svi.run(300, data, disable_progbar=True)
+    assert ember.param("mean").item() == pytest.approx(data.mean().item(), abs=0.4)
+
+
 def test_a_cleared_store_compiles_anew():
     elbo, data = JitTrace_ELBO(), torch.zeros(3)
     elbo.loss_and_grads(model, guide, data)

@@ -21,7 +21,7 @@ from table import (
 
 import ember
 import ember.distributions as dist
-from ember import infer
+from ember import infer, optim
 
 ALL = ("Trace", "Graph", "MeanField", "Renyi", "Tail", "TMC", "Jit")
 PATHWISE = ("MeanField", "Tail")
@@ -226,6 +226,10 @@ MAKING = {
     "Renyi at one": (
         raises("RenyiELBO is not defined at alpha=1", "Trace_ELBO"),
         lambda: infer.RenyiELBO(alpha=1),
+    ),
+    "an objective's class": (
+        raises("SVI needs an objective, not its class", "Trace_ELBO()", error=TypeError),
+        lambda: infer.SVI(lambda: None, lambda: None, optim.Adam({}), infer.Trace_ELBO),
     ),
     "an old name": (
         warns("max_iarange_nesting is deprecated", warning=FutureWarning),

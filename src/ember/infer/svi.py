@@ -42,7 +42,7 @@ class SVI:
         parameters; by default that of ``loss``.
     :param execution: ``"auto"``, ``"native"`` or ``"eager"``; by default the setting of that name. Machine
         code takes the same steps as eager execution, with other random numbers.
-    :raises TypeError: for an optimiser that is not ember's.
+    :raises TypeError: for an optimiser that is not ember's, or an objective's class.
     """
 
     def __init__(
@@ -62,6 +62,15 @@ class SVI:
                     expected="e.g. ember.optim.Adam({'lr': 0.01})",
                     actual=repr(optim),
                     fix="use the class of the same name in ember.optim",
+                )
+            )
+        if isinstance(loss, type):
+            raise TypeError(
+                message(
+                    "SVI needs an objective, not its class",
+                    expected=f"{loss.__name__}()",
+                    actual=loss.__name__,
+                    fix="add the parentheses",
                 )
             )
         self.model = model

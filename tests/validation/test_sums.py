@@ -100,7 +100,7 @@ ROWS = [
     ),
     Row(
         "a global site that depends on a local one",
-        raises("'z' in plates {p}", "Model Shapes:", "w dist"),
+        raises("'z' in plates {p}", " Shapes:", "w dist"),
         lambda: ember.sample("w", dist.Bernoulli(0.2 + 0.1 * inside(plate(), z)), infer=PARALLEL),
         on=SUMMED,
     ),

@@ -83,10 +83,29 @@ def test_gaussian_against_kalman_filter_and_smoother(time):
     assert (ratio - 1).abs().max() < 0.15
 
 
-def test_gaussian_in_single_precision():
+@pytest.mark.parametrize("noise", [1.0, 1e-4])
+def test_gaussian_in_single_precision(noise):
+    """Slow states are the difficulty: their precision is a small difference of large numbers."""
     c, x = some_chain(), randn(300, OBSERVED)
+    c.F, c.Q = torch.eye(HIDDEN, dtype=DOUBLE), noise**2 * c.Q
     single = Chain(**{name: value.float() for name, value in vars(c).items()})
-    close(gaussian(single).log_prob(x.float()).double(), gaussian(c).log_prob(x), rtol=1e-4, atol=1e-2)
+    h, exact = gaussian(single), gaussian(c)
+    actual = h.log_prob(x.float())
+    assert actual.dtype == torch.float32
+    close(actual.double(), exact.log_prob(x), rtol=1e-5, atol=1e-2)
+    last = h.filter(x.float())
+    assert last.loc.dtype == torch.float32
+    close(last.mean.double(), exact.filter(x).mean, rtol=1e-3, atol=1e-3)
+    assert h.rsample_posterior(x.float()).dtype == gaussian(single, 4).rsample().dtype == torch.float32
+
+
+def test_constant_scale_beside_a_mean_in_time_costs_one_step():
+    c = some_chain()
+    initial, f, q, h_matrix, _ = parts(c)
+    observed = dist.Normal(randn(6, OBSERVED), torch.ones(OBSERVED, dtype=DOUBLE)).to_event(1)
+    h = dist.GaussianHMM(initial, f, q, h_matrix, observed)
+    elements = h._elements(randn(6, OBSERVED))
+    assert elements.info_vec.shape == (6, 4) and elements.precision.numel() == 16
 
 
 def test_diagonal_noise_is_a_covariance():

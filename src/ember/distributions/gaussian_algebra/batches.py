@@ -37,18 +37,19 @@ class Batched:
 
     def expand(self: Self, batch_shape: Sequence[int]) -> Self:
         """Stretch every parameter to ``batch_shape``."""
-        return self._map(lambda tensor, dims: tensor.expand((*batch_shape, *_event(tensor, dims))))
+        return self.map_tensors(lambda tensor, dims: tensor.expand((*batch_shape, *_event(tensor, dims))))
 
     def reshape(self: Self, batch_shape: Sequence[int]) -> Self:
         """Give the batch another shape of as many elements."""
-        return self.expand(self.batch_shape)._map(
+        return self.expand(self.batch_shape).map_tensors(
             lambda tensor, dims: tensor.reshape((*batch_shape, *_event(tensor, dims)))
         )
 
     def __getitem__(self: Self, index: Any) -> Self:
         """Index the batch dims."""
         index = index if isinstance(index, tuple) else (index,)
-        return self.expand(self.batch_shape)._map(lambda tensor, dims: tensor[index + (slice(None),) * dims])
+        whole = self.expand(self.batch_shape)
+        return whole.map_tensors(lambda tensor, dims: tensor[index + (slice(None),) * dims])
 
     @classmethod
     def cat(cls: type[Self], parts: Sequence[Self], dim: int = 0) -> Self:
@@ -58,7 +59,8 @@ class Batched:
             dim += len(parts[0].batch_shape)
         return cls(*(torch.cat(each, dim) for each in zip(*(p.tensors() for p in parts), strict=True)))
 
-    def _map(self: Self, change: Any) -> Self:
+    def map_tensors(self: Self, change: Any) -> Self:
+        """Apply ``change(tensor, number of event dims)`` to every parameter."""
         return type(self)(*(change(getattr(self, name), dims) for name, dims in self.fields.items()))
 
 

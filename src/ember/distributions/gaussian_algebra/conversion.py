@@ -15,6 +15,7 @@ from ..real import Normal
 from .affine_normal import AffineNormal
 from .gaussian import Gaussian
 from .quadratic_forms import join_columns, multiply_rows, solve_rows
+from .reduction import lean
 
 
 def mvn_to_gaussian(mvn: Any) -> Gaussian:
@@ -24,12 +25,12 @@ def mvn_to_gaussian(mvn: Any) -> Gaussian:
     :raises ValueError: for another distribution.
     """
     if is_diagonal(mvn):
-        loc, scale = mvn.base_dist.loc, mvn.base_dist.scale
+        loc, scale = lean(mvn.base_dist.loc, 1), lean(mvn.base_dist.scale, 1)
         weights = scale.square().reciprocal()
         constant = 0.5 * mvn.event_shape[0] * math.log(2.0 * math.pi)
         log_normalizer = -(0.5 * (loc / scale).square() + scale.log()).sum(-1) - constant
         return Gaussian(log_normalizer, loc * weights, torch.diag_embed(weights))
-    loc, factor = mvn.loc, scale_tril_of(mvn)
+    loc, factor = lean(mvn.loc, 1), scale_tril_of(mvn)
     size = loc.shape[-1]
     identity = torch.eye(size, dtype=loc.dtype, device=loc.device)
     whitening = torch.linalg.solve_triangular(factor, identity, upper=False)
@@ -75,7 +76,7 @@ def matrix_and_mvn_to_gaussian(matrix: Tensor, mvn: Any) -> Gaussian | AffineNor
             )
         )
     if is_diagonal(mvn):
-        return AffineNormal(matrix, mvn.base_dist.loc, mvn.base_dist.scale)
+        return AffineNormal(matrix, lean(mvn.base_dist.loc, 1), lean(mvn.base_dist.scale, 1))
     return matrix_and_gaussian_to_gaussian(matrix, mvn_to_gaussian(mvn))
 
 
@@ -108,5 +109,5 @@ def is_diagonal(mvn: Any) -> bool:
 def scale_tril_of(mvn: Any) -> Tensor:
     """Return the Cholesky factor of the covariance, with no more batch dims than were given."""
     if isinstance(mvn, torch.distributions.MultivariateNormal):
-        return mvn._unbroadcasted_scale_tril
+        return lean(mvn._unbroadcasted_scale_tril, 2)
     return torch.linalg.cholesky(mvn.covariance_matrix)

@@ -55,11 +55,14 @@ def neighbours(tensor: Tensor, dim: int, length: int) -> tuple[Tensor, Tensor]:
     return left, right
 
 
+def lean(tensor: Tensor, event_dims: int) -> Tensor:
+    """Return the tensor with batch dims along which it was only stretched shrunk to size 1."""
+    for dim in range(tensor.dim() - event_dims):
+        if tensor.shape[dim] > 1 and tensor.stride(dim) == 0:
+            tensor = tensor.narrow(dim, 0, 1)
+    return tensor
+
+
 def with_time(tensor: Tensor, event_dims: int) -> Tensor:
     """Return the tensor with a dim of time: of size 1 if it had none, or was only stretched along it."""
-    dim = -1 - event_dims
-    if tensor.dim() == event_dims:
-        return tensor.unsqueeze(0)
-    if tensor.shape[dim] > 1 and tensor.stride(dim) == 0:
-        return tensor.narrow(dim, 0, 1)
-    return tensor
+    return tensor.unsqueeze(0) if tensor.dim() == event_dims else lean(tensor, event_dims)

@@ -18,7 +18,7 @@ from ..gaussian_algebra import (
 )
 from ..multivariate import MultivariateNormal
 from ..positive import Gamma
-from .state_space import StateSpaceModel, model_shapes
+from .state_space import StateSpaceModel, model_shapes, widened, widened_normal
 
 _EMPTY = torch.Size()
 
@@ -56,11 +56,12 @@ class GammaGaussianHMM(StateSpaceModel):
         parameters = (initial_dist, transition_matrix, transition_dist, observation_matrix, observation_dist)
         batch_shape, event_shape, hidden_dim = model_shapes(*parameters, scale_dist.batch_shape)
         densities = (
-            gamma_and_mvn_to_gamma_gaussian(scale_dist, initial_dist),
-            matrix_and_mvn_to_gamma_gaussian(transition_matrix, transition_dist),
-            matrix_and_mvn_to_gamma_gaussian(observation_matrix, observation_dist),
+            gamma_and_mvn_to_gamma_gaussian(scale_dist, widened_normal(initial_dist)),
+            matrix_and_mvn_to_gamma_gaussian(widened(transition_matrix), widened_normal(transition_dist)),
+            matrix_and_mvn_to_gamma_gaussian(widened(observation_matrix), widened_normal(observation_dist)),
         )
-        super().__init__(densities, batch_shape, event_shape, hidden_dim, duration, validate_args)
+        dtype = transition_matrix.dtype
+        super().__init__(densities, batch_shape, event_shape, hidden_dim, dtype, duration, validate_args)
 
     _tensordot = staticmethod(gamma_gaussian_tensordot)
     _sequential_tensordot = staticmethod(sequential_gamma_gaussian_tensordot)
@@ -78,15 +79,17 @@ class GammaGaussianHMM(StateSpaceModel):
         final = self._final(value).expand(self._batch_with(value))
         factor = torch.linalg.cholesky(final.precision)
         loc = torch.cholesky_solve(final.info_vec.unsqueeze(-1), factor).squeeze(-1)
-        mvn = MultivariateNormal(loc, precision_matrix=final.precision, validate_args=self._validate_args)
-        return final.event_logsumexp().to_distribution(), mvn
+        loc, precision = loc.to(self._dtype), final.precision.to(self._dtype)
+        mvn = MultivariateNormal(loc, precision_matrix=precision, validate_args=self._validate_args)
+        scale = final.event_logsumexp().to_distribution()
+        return Gamma(scale.concentration.to(self._dtype), scale.rate.to(self._dtype)), mvn
 
     def rsample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
         shape = (*self._batch_shape, self._known_duration())
         scale = self._init.event_logsumexp().to_distribution()
         s = scale.expand(self._batch_shape).rsample(torch.Size(sample_shape))
         states = _draw_states(self._init, self._trans.expand(shape), s)
-        return self._obs.at(s.unsqueeze(-1)).left_condition(states).rsample()
+        return self._obs.at(s.unsqueeze(-1)).left_condition(states).rsample().to(self._dtype)
 
     def rsample_posterior(self, value: Tensor, sample_shape: Sequence[int] = _EMPTY) -> tuple[Tensor, Tensor]:
         """Draw s and the states z_1, …, z_T given the observations, with gradients to the parameters.
@@ -99,7 +102,8 @@ class GammaGaussianHMM(StateSpaceModel):
         batch = self._batch_with(value)
         scale = self._final(value).event_logsumexp().to_distribution()
         s = scale.expand(batch).rsample(torch.Size(sample_shape))
-        return s, _draw_states(self._init, self._elements(value).expand((*batch, value.shape[-2])), s)
+        states = _draw_states(self._init, self._elements(value).expand((*batch, value.shape[-2])), s)
+        return s.to(self._dtype), states.to(self._dtype)
 
 
 def _draw_states(init: GammaGaussian, chain: GammaGaussian, s: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from ..gaussian_algebra import (
     sequential_gaussian_tensordot,
 )
 from ..multivariate import MultivariateNormal
-from .state_space import StateSpaceModel, as_gaussian, model_shapes
+from .state_space import StateSpaceModel, as_gaussian, model_shapes, widened, widened_normal
 
 _EMPTY = torch.Size()
 
@@ -29,7 +29,7 @@ class GaussianHMM(StateSpaceModel):
     x_t = z_t observation_matrix + noise for t = 1, …, T. Matrices and noises may have a dim of time, their
     rightmost batch dim; without any, every step is alike and the model costs little more than one step.
     Event shape ``(T, obs_dim)``. The scan is that of Särkkä & García-Fernández (2019, arXiv 1905.13002) in
-    information form, so that noise covariances must be positive definite.
+    information form, so that noise covariances must be positive definite; computed in double precision.
 
     :param initial_dist: MultivariateNormal, or Normal ``.to_event(1)``, of event shape ``(hidden_dim,)``.
     :param transition_matrix: ``(..., hidden_dim, hidden_dim)``.
@@ -55,11 +55,12 @@ class GaussianHMM(StateSpaceModel):
         parameters = (initial_dist, transition_matrix, transition_dist, observation_matrix, observation_dist)
         batch_shape, event_shape, hidden_dim = model_shapes(*parameters)
         densities = (
-            mvn_to_gaussian(initial_dist),
-            as_gaussian(transition_matrix, transition_dist),
-            matrix_and_mvn_to_gaussian(observation_matrix, observation_dist),
+            mvn_to_gaussian(widened_normal(initial_dist)),
+            as_gaussian(widened(transition_matrix), widened_normal(transition_dist)),
+            matrix_and_mvn_to_gaussian(widened(observation_matrix), widened_normal(observation_dist)),
         )
-        super().__init__(densities, batch_shape, event_shape, hidden_dim, duration, validate_args)
+        dtype = transition_matrix.dtype
+        super().__init__(densities, batch_shape, event_shape, hidden_dim, dtype, duration, validate_args)
 
     _tensordot = staticmethod(gaussian_tensordot)
     _sequential_tensordot = staticmethod(sequential_gaussian_tensordot)
@@ -77,14 +78,15 @@ class GaussianHMM(StateSpaceModel):
         final = self._final(value).expand(self._batch_with(value))
         factor = torch.linalg.cholesky(final.precision)
         loc = torch.cholesky_solve(final.info_vec.unsqueeze(-1), factor).squeeze(-1)
-        return MultivariateNormal(loc, precision_matrix=final.precision, validate_args=self._validate_args)
+        loc, precision = loc.to(self._dtype), final.precision.to(self._dtype)
+        return MultivariateNormal(loc, precision_matrix=precision, validate_args=self._validate_args)
 
     def rsample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
         shape = (*self._batch_shape, self._known_duration())
         states = sequential_gaussian_filter_sample(
             self._init.expand(self._batch_shape), self._trans.expand(shape), tuple(sample_shape)
         )
-        return self._obs.left_condition(states[..., 1:, :]).rsample()
+        return self._obs.left_condition(states[..., 1:, :]).rsample().to(self._dtype)
 
     def rsample_posterior(self, value: Tensor, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
         """Draw the states z_1, …, z_T given the observations, with gradients to the parameters.
@@ -97,4 +99,4 @@ class GaussianHMM(StateSpaceModel):
         batch = self._batch_with(value)
         elements = self._elements(value).expand((*batch, value.shape[-2]))
         states = sequential_gaussian_filter_sample(self._init.expand(batch), elements, tuple(sample_shape))
-        return states[..., 1:, :]
+        return states[..., 1:, :].to(self._dtype)

@@ -12,6 +12,7 @@ from ...errors import message
 from ..gaussian_algebra import Gaussian, gaussian_tensordot, mvn_to_gaussian, sequential_gaussian_tensordot
 from ..shapes import broadcast_shape
 from .hidden_markov_model import HiddenMarkovModel
+from .state_space import widened_normal
 
 
 class GaussianMRF(HiddenMarkovModel):
@@ -55,17 +56,19 @@ class GaussianMRF(HiddenMarkovModel):
         shape = broadcast_shape(
             (*initial_dist.batch_shape, 1), transition_dist.batch_shape, observation_dist.batch_shape
         )
-        self._init = mvn_to_gaussian(initial_dist)
-        self._trans = mvn_to_gaussian(transition_dist)
-        self._obs = mvn_to_gaussian(observation_dist)
+        self._dtype = initial_dist.mean.dtype
+        self._init = mvn_to_gaussian(widened_normal(initial_dist))
+        self._trans = mvn_to_gaussian(widened_normal(transition_dist))
+        self._obs = mvn_to_gaussian(widened_normal(observation_dist))
         super().__init__(None, shape[:-1], torch.Size((shape[-1], self.obs_dim)), validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        observed = self._integral(self._obs.condition(value), value.shape[-2])
+        wide = value.to(self._obs.info_vec.dtype)
+        observed = self._integral(self._obs.condition(wide), value.shape[-2])
         everything = self._integral(self._obs.marginalize(right=self.obs_dim), value.shape[-2])
-        return (observed - everything).expand(self._batch_with(value))
+        return (observed - everything).to(self._dtype).expand(self._batch_with(value))
 
     def _integral(self, factors: Gaussian, length: int) -> Tensor:
         """Integrate over all states the product of the chain with factors of single states."""

@@ -12,7 +12,10 @@ from torch.distributions import constraints
 from ...errors import message
 from ..gaussian_algebra import matrix_and_mvn_to_gaussian
 from ..gaussian_algebra.batches import Batched
-from ..gaussian_algebra.reduction import with_time
+from ..gaussian_algebra.conversion import is_diagonal, scale_tril_of
+from ..gaussian_algebra.reduction import lean, with_time
+from ..multivariate import MultivariateNormal
+from ..real import Normal
 from ..shapes import broadcast_shape
 from .hidden_markov_model import HiddenMarkovModel
 
@@ -29,6 +32,7 @@ class StateSpaceModel(HiddenMarkovModel):
     _init: Any
     _trans: Any
     _obs: Any
+    _dtype: torch.dtype  # of what users give and get; densities are kept in double precision
 
     def __init__(
         self,
@@ -36,11 +40,13 @@ class StateSpaceModel(HiddenMarkovModel):
         batch_shape: torch.Size,
         event_shape: torch.Size,
         hidden_dim: int,
+        dtype: torch.dtype,
         duration: int | None,
         validate_args: bool | None,
     ) -> None:
         self._init, self._trans, self._obs = densities
         self.hidden_dim = hidden_dim
+        self._dtype = dtype
         self.obs_dim = event_shape[-1]
         super().__init__(duration, batch_shape, event_shape, validate_args)
 
@@ -56,6 +62,7 @@ class StateSpaceModel(HiddenMarkovModel):
 
     def _elements(self, value: Tensor) -> Any:
         """Return the densities over (z_{t-1}, z_t) for the observations in ``value``."""
+        value = value.to(self._trans.info_vec.dtype)
         return self._trans + self._obs.condition(value).event_pad(left=self.hidden_dim)
 
     def _final(self, value: Tensor) -> Any:
@@ -69,7 +76,8 @@ class StateSpaceModel(HiddenMarkovModel):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        return self._log_normalizer(self._final(value)).expand(self._batch_with(value))
+        log_prob = self._log_normalizer(self._final(value)).to(self._dtype)
+        return log_prob.expand(self._batch_with(value))
 
     def prefix_condition(self, data: Tensor) -> Any:
         """Return the distribution of the rest of a sequence, given its beginning.
@@ -86,7 +94,7 @@ class StateSpaceModel(HiddenMarkovModel):
         """Return a copy for a part of the time steps, with the same initial density."""
 
         def part(density: Batched) -> Batched:
-            return density._map(lambda tensor, dims: _part(with_time(tensor, dims), dims, start, stop))
+            return density.map_tensors(lambda tensor, dims: _part(with_time(tensor, dims), dims, start, stop))
 
         return self._changed(_trans=part(self._trans), _obs=part(self._obs))._lasting(stop - start)
 
@@ -138,6 +146,23 @@ def model_shapes(
         observation_dist.batch_shape,
     )
     return shape[:-1], torch.Size((shape[-1], observed)), hidden
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """Return the tensor in double precision, if its device has it.
+
+    Precisions of slow states are small differences of large ones.
+    """
+    return tensor if tensor.device.type == "mps" else tensor.double()
+
+
+def widened_normal(mvn: Any) -> Any:
+    """Return a normal distribution over vectors in double precision."""
+    if is_diagonal(mvn):
+        loc, scale = (widened(lean(each, 1)) for each in (mvn.base_dist.loc, mvn.base_dist.scale))
+        return Normal(loc, scale, validate_args=False).to_event(1)
+    loc, factor = widened(lean(mvn.loc, 1)), widened(scale_tril_of(mvn))
+    return MultivariateNormal(loc, scale_tril=factor, validate_args=False)
 
 
 def as_gaussian(matrix: Tensor, mvn: Any) -> Any:

@@ -39,7 +39,7 @@ def forward(initial, transition, emission):
 
 
 def chain(data):
-    transition = ember.param("transition", tables(3, 3))
+    transition = ember.param("transition", lambda: tables(3, 3))
     loc = ember.param("loc", torch.tensor([-1.0, 0.0, 2.0]))
     x = 0
     for t in ember.markov(range(len(data))):
@@ -134,7 +134,7 @@ def test_batch_of_chains_of_different_lengths_with_products_of_emissions():
 
     @config_enumerate
     def model():
-        transition = ember.param("transition", tables(3, 3))
+        transition = ember.param("transition", lambda: tables(3, 3))
         probs = ember.param("probs", tables(3, tones))
         outcomes = ember.plate("outcomes", tones, dim=-1)
         with ember.plate("sequences", 3, dim=-2):
@@ -257,4 +257,24 @@ def test_captured_density_of_a_long_chain_is_small(model):
         )
         sizes.append(len(program.nodes))
         torch.testing.assert_close(tuple(interpret(program, z, *density.inputs)), density(z))
+    assert sizes[1] < 1.5 * sizes[0] < 1500
+
+
+def test_captured_loss_of_a_long_chain_is_small():
+    sizes = []
+    for steps in (40, 160):
+        data = torch.randn(steps, generator=torch.Generator().manual_seed(1))
+        elbo, model = TraceEnum_ELBO(max_plate_nesting=0), config_enumerate(chain)
+        expected = elbo.differentiable_loss(model, empty_guide, data)
+        leaves = list(dict(ember.get_param_store().named_parameters()).values())
+
+        def loss_and_gradients(data):
+            loss = elbo.differentiable_loss(model, empty_guide, data)  # noqa: B023
+            return loss, *torch.autograd.grad(loss, leaves)  # noqa: B023
+
+        program = simplify(capture(loss_and_gradients, data, lift=leaves))
+        sizes.append(len(program.nodes))
+        actual = interpret(program, data, *(leaf.detach() for leaf in leaves))
+        torch.testing.assert_close(actual[0], expected.detach())
+        torch.testing.assert_close(tuple(actual[1:]), torch.autograd.grad(expected, leaves))
     assert sizes[1] < 1.5 * sizes[0] < 1500

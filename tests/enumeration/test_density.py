@@ -7,6 +7,7 @@ import ember
 from ember import distributions as dist
 from ember.engine.capture import capture
 from ember.engine.interpret import interpret
+from ember.engine.simplify import simplify
 from ember.infer import HMC, MCMC, NUTS, Predictive, config_enumerate, infer_discrete
 from ember.model.density import Density
 
@@ -73,6 +74,15 @@ def test_density_is_that_of_the_hand_marginalised_model(model, annotated):
     assert list(density.layout.blocks) == list(expected.layout.blocks)
     for z in torch.randn(5, density.size, dtype=torch.float64):
         torch.testing.assert_close(density(z), expected(z))
+
+
+def test_logarithms_of_weights_are_taken_once_for_a_plate():
+    density = Density(mixture, (DATA,), seed=0)
+    z = torch.zeros(density.size, dtype=torch.float64)
+    program = simplify(capture(lambda z, *data: density.value_and_gradient(z, data), z, *density.inputs))
+    logs = [node.outputs[0].shape for node in program.nodes if node.op == "aten.log.default"]
+    assert (20,) in logs and max(len(shape) for shape in logs) <= 2
+    assert sum(shape.count(20) for shape in logs) == 1  # of the sum over the components
 
 
 @MODELS

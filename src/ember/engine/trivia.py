@@ -42,6 +42,8 @@ def _rule(rewriter: Rewriter, node: Node) -> tuple[Value, ...] | None:
         return _reshape(rewriter, node, first)
     if node.op == "aten.slice.Tensor":
         return _shortened(rewriter, node, first)
+    if node.op == "aten.sum.dim_IntList":
+        return _padded(rewriter, node, first)
     found = _neutral(rewriter, node)
     if found is not None:
         return (found,)
@@ -86,6 +88,19 @@ def _shortened(rewriter: Rewriter, node: Node, first: Any) -> tuple[Value, ...] 
     key, n, _, *stream = producer.args
     args = (key, n, node.outputs[0].shape[0], *stream)
     rewriter.append(replace(producer, args=args, outputs=node.outputs))
+    return node.outputs
+
+
+def _padded(rewriter: Rewriter, node: Node, first: Any) -> tuple[Value, ...] | None:
+    """Sum what a slice's gradient has, not the zeros that it is padded with along a summed dim."""
+    producer = rewriter.producer.get(first)
+    dims = node.args[1] if len(node.args) > 1 else None
+    if producer is None or producer.op != "aten.slice_backward.default" or not dims or node.kwargs:
+        return None
+    rank = len(first.shape)
+    if producer.args[2] % rank not in [dim % rank for dim in dims]:
+        return None
+    rewriter.append(replace(node, args=(producer.args[0], *node.args[1:])))
     return node.outputs
 
 

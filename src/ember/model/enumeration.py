@@ -19,6 +19,7 @@ from ember.poutine.like_sites import LikeSites
 from ember.poutine.provenance import Provenance
 from ember.poutine.runtime import Message
 from ember.poutine.shape_table import shapes_in_errors
+from ember.poutine.unexpanded import unexpanded
 from ember.poutine.weight_messengers import InferConfigMessenger
 
 
@@ -105,7 +106,7 @@ class EnumeratedScoreMessenger(ScoreMessenger):
 
 
 def _score(msg: Message) -> Tensor:
-    fn = msg["fn"]
+    fn = unexpanded(msg)
     result: Tensor = in_site(
         str(msg["name"]), lambda: fn.log_prob(msg["value"], *msg["args"], **msg["kwargs"])
     )

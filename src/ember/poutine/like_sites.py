@@ -13,6 +13,7 @@ from ember.poutine.enum_messenger import CONFLICT
 from ember.poutine.factors import Factor, factor_of, variable_of
 from ember.poutine.provenance import Provenance
 from ember.poutine.rows import Rows, rows_of
+from ember.poutine.unexpanded import unexpanded
 
 _FEWEST = 8  # like sites; fewer are scored one by one
 _PLAIN = (bool, int, float, str, type(None), torch.Size, torch.dtype, torch.device)
@@ -89,7 +90,7 @@ def _together(
 
     def score_row(*leaves: Tensor) -> tuple[Tensor, Tensor]:
         renewed = _renewed(first, form, leaves)
-        factor = factor_of(renewed, renewed["fn"].log_prob(renewed["value"]), masked)
+        factor = factor_of(renewed, unexpanded(renewed).log_prob(renewed["value"]), masked)
         template.append(rows_of(factor))
         return template[-1].tensor.squeeze(0), _is_fine(renewed)
 

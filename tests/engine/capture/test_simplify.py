@@ -49,6 +49,16 @@ def test_rewrites(fn, expected):
     assert sorted(found) == sorted(expected)
 
 
+def test_zeros_around_a_slice_are_not_summed():
+    def padded(x, dim):
+        return torch.ops.aten.slice_backward(x, [2, 5], 1, 1, 4, 1).sum(dim)
+
+    x = torch.tensor([[0.5, -1.5, 2.0], [1.0, 3.0, 0.25]])
+    assert ops(lambda x: [padded(x, [1])], x) == ["sum"]
+    assert ops(lambda x: [padded(x, [0, -1])], x) == ["sum"]
+    assert ops(lambda x: [padded(x, [0])], x) == ["slice_backward", "sum"]
+
+
 def test_subtraction_from_zero_and_division_of_one_stay():
     assert len(ops(lambda x: [0 - x])) == 1
     assert len(ops(lambda x: [1 / x])) >= 1

@@ -108,9 +108,9 @@ def test_nuts_on_a_mixture(execution):
 
 
 def test_hmc_on_an_hmm_and_states_drawn_back():
-    ember.settings.set(execution="native")
     data = torch.tensor([0.1, -0.4, 3.1, 2.8, 0.2])
-    mcmc = MCMC(HMC(hmm, num_steps=5, step_size=0.2), num_samples=300, warmup_steps=200, disable_progbar=True)
+    kernel = HMC(hmm, num_steps=5, step_size=0.2)
+    mcmc = MCMC(kernel, num_samples=300, warmup_steps=200, disable_progbar=True, execution="native")
     mcmc.run(data)
     samples = mcmc.get_samples()
     predict = Predictive(infer_discrete(config_enumerate(hmm), first_available_dim=-2), samples)

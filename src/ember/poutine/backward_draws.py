@@ -84,4 +84,6 @@ def values_of(site: Any, index: Factor) -> Tensor:
     shape = [1] * max((-dim for dim in frames.values()), default=0)
     for name, size in zip(order, aligned.shape, strict=True):
         shape[frames[str(name)]] = size
-    return support_values(site["fn"])[aligned.reshape(shape)]
+    values = support_values(site["fn"])
+    # Indexing by a tensor without dims would read its number, which a capture cannot.
+    return values.index_select(0, aligned.reshape(-1)).reshape((*shape, *values.shape[1:]))

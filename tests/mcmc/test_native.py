@@ -16,6 +16,8 @@ from ember.engine import machine
 from ember.engine.policy import ExecutionError
 from ember.engine.statistics import statistics
 from ember.infer import HMC, MCMC, NUTS
+from ember.infer.mcmc.starting import StartingDensity
+from ember.model.density import Density
 
 Y = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
 SIGMA = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
@@ -292,6 +294,26 @@ def test_a_density_that_is_nowhere_finite_names_its_site(value, text):
 
     with pytest.raises(ValueError, match=text):
         draws_of(impossible, "native", draws=2, warmup=2)
+
+
+def test_starts_of_models_with_many_operations_are_evaluated_natively():
+    runs = {"short": 0, "long": 0}
+
+    def walk(y, sigma):
+        name = "short" if len(y) < 10 else "long"
+        runs[name] += 1
+        level = ember.sample("mu", dist.Normal(0.0, 5.0))
+        for each in y:
+            level = 0.5 * level + each
+        ember.sample("end", dist.Normal(level, 1.0), obs=torch.tensor(0.0))
+
+    for name, data in (("short", Y), ("long", Y.repeat(100))):
+        density = Density(walk, (data, SIGMA), seed=0)
+        starting, z = StartingDensity(density), torch.tensor([0.3], dtype=torch.float64)
+        torch.testing.assert_close(starting(z), density(z))
+        before = runs[name]
+        torch.testing.assert_close(starting(z + 1.0), density(z + 1.0))
+        assert runs[name] - before == (2 if name == "short" else 1)
 
 
 def test_statistics_of_each_draw():

@@ -311,7 +311,7 @@ def test_what_a_program_cannot_say_runs_eagerly_and_says_why(model, reason, capl
 
 
 def test_handlers_and_hooks_see_every_step():
-    svi = fit("native", 5, lambda e: _normal_svi(e), Y)[2]
+    svi = fit("auto", EAGER_STEPS + 1, lambda e: _normal_svi(e), Y)[2]
     assert is_native(svi)
     with poutine.trace(param_only=True) as recorded:
         svi.step(Y)
@@ -319,8 +319,12 @@ def test_handlers_and_hooks_see_every_step():
     seen = []
     for _, leaf in get_param_store().named_parameters():
         leaf.register_hook(seen.append)
-    svi.step(Y)
-    assert seen
+    for _ in range(3):
+        svi.step(Y)
+    assert not is_native(svi) and len(seen) == 2 * 3
+    assert all(type(gradient) is torch.Tensor for gradient in seen)
+    with pytest.raises(ExecutionError, match="a parameter has hooks"):
+        SVI(svi.model, svi.guide, svi.optim, Trace_ELBO(), execution="native").run(5, Y, disable_progbar=True)
 
 
 def test_a_cleared_store_gets_new_parameters():

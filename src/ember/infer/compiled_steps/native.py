@@ -56,6 +56,8 @@ class NativeSteps:
             raise NotCapturable(f"{type(optim).__name__} has no update rule for machine code")
         if any(tensor.requires_grad for tensor in arguments.tensors):
             raise NotCapturable("an argument requires a gradient")
+        if not all(map(_is_plain, leaves)):
+            raise NotCapturable("a parameter has hooks, which see the gradient of each step, or is fixed")
         if len({id(leaf) for leaf in leaves}) != len(leaves):
             raise NotCapturable("a parameter has two names")
         self._optimizer: PureOptimizer = optimizer
@@ -100,7 +102,7 @@ class NativeSteps:
         """Return what is different now from what the program knows, or None."""
         if not self._optimizer.is_current():
             return "other options of the optimiser"
-        if any(not leaf.requires_grad or leaf._backward_hooks for leaf in self._leaves):
+        if not all(map(_is_plain, self._leaves)):
             return "parameters with hooks, or that are fixed now"
         changed = self._surroundings.change()
         return None if changed is None else f"another value of '{changed}'"
@@ -156,3 +158,8 @@ class NativeSteps:
         self._optimizer.store(results[len(self._leaves) : len(self._leaves) + len(own)])
         rows: list[list[float]] = results[-1][: self._context.progress].tolist()
         return rows
+
+
+def _is_plain(leaf: Tensor) -> bool:
+    hooks: Any = leaf._backward_hooks or getattr(leaf, "_post_accumulate_grad_hooks", None)
+    return leaf.requires_grad and not hooks

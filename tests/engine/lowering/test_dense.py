@@ -153,3 +153,7 @@ def test_what_is_known_of_symmetry():
 
     assert known(lambda a, y: solved(a, y, y) * 2)
     assert not known(lambda a, y: solved(a, y, a))
+
+
+def test_transposed_numbers_and_vectors_are_no_matrices():
+    agree(lambda x: x.sum().transpose(0, 0) + x.transpose(0, -1).permute(0), tensor((6,)))

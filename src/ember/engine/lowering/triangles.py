@@ -158,9 +158,9 @@ def _same(node: Node, look: Look) -> Triangles:
 
 def _transposes(node: Node) -> bool:
     """Say whether an operation exchanges the last two dimensions and nothing else."""
-    if _RULES.get(node.op) is not _flipped:
-        return False
     rank = len(node.outputs[0].shape)
+    if _RULES.get(node.op) is not _flipped or rank < 2:
+        return False
     order = list(range(rank))
     if node.op == "aten.permute.default":
         order = [each % rank for each in node.args[1]]

@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import mcmc
@@ -37,6 +38,7 @@ def svi(system: str, workload: str, options: argparse.Namespace, folder: Path) -
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
         "OMP_NUM_THREADS": "1",
+        "BENCHMARK_STARTED": str(time.clock_gettime(time.CLOCK_MONOTONIC)),
     }
     if system == "ember":
         environment["EMBER_CACHE_DIR"] = str(folder / f"cache-{workload}")

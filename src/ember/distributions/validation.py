@@ -69,7 +69,8 @@ def _satisfied_by_all(constraint: Any, value: Tensor) -> bool | None:
     kind = type(constraint)
     if kind is type(constraints.boolean):
         return torch.equal(value * value, value)
-    if kind not in _ELEMENTWISE or value.is_complex():
+    bounds = vars(constraint).values()
+    if kind not in _ELEMENTWISE or value.is_complex() or any(isinstance(each, Tensor) for each in bounds):
         return None
     if kind is type(constraints.real):
         return True if math.isfinite(value.sum().item()) else None

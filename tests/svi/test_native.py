@@ -1,5 +1,6 @@
 """Check steps that run as machine code: the same as eager ones, and eager ones wherever that is needed."""
 
+import copy
 import logging
 import random
 
@@ -424,3 +425,42 @@ def test_running_baselines_are_carried_through_machine_code(loss):
     for cost in costs:
         before = 0.1 * cost + 0.9 * before
     assert objective.baselines.state()["z"].item() == pytest.approx(before, rel=1e-4)
+
+
+def test_tensors_that_are_not_contiguous_are_read_anew():
+    def model(x):
+        weight = ember.param("weight", torch.ones(3))
+        with ember.plate("data", len(x)):
+            ember.sample("y", dist.Normal(x @ weight, 1.0), obs=torch.ones(len(x)))
+
+    def make(execution):
+        return SVI(model, lambda x: None, optim.Adam({"lr": 0.01}), Trace_ELBO(), execution=execution)
+
+    results = {}
+    for execution in ("eager", "native"):
+        data = torch.linspace(-1, 1, 30).reshape(5, 6).t()[:, 1:4]
+        assert not data.is_contiguous()
+        _, _, svi = fit(execution, 5, make, data)
+        results[execution] = []
+        for _ in range(3):
+            data += 0.5
+            results[execution].append(svi.step(data))
+    torch.testing.assert_close(results["native"], results["eager"], rtol=1e-4, atol=1e-5)
+
+
+def test_exchanged_parts_are_used():
+    svi = fit("native", 5, lambda e: _normal_svi(e), Y)[2]
+    assert is_native(svi)
+    svi.model, svi.guide = discrete, discrete_guide
+    assert 0 < svi.step(torch.tensor(1.5)) < 5
+    svi.optim = optim.SGD({"lr": 1e9})
+    before = ember.param("q").item()
+    for _ in range(3):
+        svi.step(torch.tensor(1.5))
+    assert abs(ember.param("q").item() - before) > 0.1
+
+
+def test_copies_compile_for_themselves():
+    svi = fit("native", 5, lambda e: _normal_svi(e), Y)[2]
+    other = copy.deepcopy(svi)
+    assert is_native(svi) and not is_native(other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ember import poutine
+from ember import poutine, settings
 from ember.errors import message
 from ember.infer.compiled_steps import EAGER_STEPS, FIRST_STEPS, Arguments, Execution, SwitchingSteps
 from ember.infer.elbo import ELBO
@@ -83,14 +84,27 @@ class SVI:
         else:
             self.loss = loss
             self.loss_and_grads = loss_and_grads or _Backward(loss)
-        self._execution = Execution(
-            self._loss_with_gradients,
-            optim,
-            (model, guide, self.loss_and_grads),
-            execution,
-            FIRST_STEPS if isinstance(loss, ELBO) and loss.compiled else EAGER_STEPS,
-            getattr(loss, "baselines", None),
-        )
+        self._objective = loss
+        self._policy = execution
+        self._parts: tuple[Any, ...] = ()
+        settings.check(**({} if execution is None else {"execution": execution}))
+
+    @property
+    def _execution(self) -> Execution:
+        """How steps run; begun anew when the model, the guide or another part was exchanged."""
+        parts = (self.model, self.guide, self.optim, self.loss_and_grads)
+        if len(self._parts) != len(parts) or any(map(operator.is_not, parts, self._parts)):
+            loss = self._objective
+            self._parts = parts
+            self._present_execution = Execution(
+                self._loss_with_gradients,
+                self.optim,
+                (self.model, self.guide, self.loss_and_grads),
+                self._policy,
+                FIRST_STEPS if isinstance(loss, ELBO) and loss.compiled else EAGER_STEPS,
+                getattr(loss, "baselines", None),
+            )
+        return self._present_execution
 
     def _loss_with_gradients(self, *args: Any, **kwargs: Any) -> Any:
         return self.loss_and_grads(self.model, self.guide, *args, **kwargs)

@@ -67,7 +67,6 @@ class Execution:
         eager_steps: int = EAGER_STEPS,
         memory: Memory | None = None,
     ) -> None:
-        settings.check(**({} if policy is None else {"execution": policy}))
         self._loss_and_grads = loss_and_grads
         self._optim = optim
         self._reachable = tuple(reachable)
@@ -78,6 +77,10 @@ class Execution:
         self._kind: _Kind | None = None  # of the next step
         self._refused = False
         self._earlier: dict[str, Any] = {}  # kinds of arguments that an earlier run has met
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and pickles compile for themselves.
+        return {**self.__dict__, "_kinds": [], "_kind": None}
 
     def native(self, arguments: Arguments) -> NativeSteps | None:
         """Return what takes the next steps as machine code, or None if the next one should run eagerly.

@@ -150,7 +150,9 @@ class NativeSteps:
         addresses = [tensor.data_ptr() for tensor in inputs]
         if addresses != self._addresses or any(map(operator.is_not, inputs, self._inputs)):
             self._context.bind(*inputs)
-            self._inputs, self._addresses = inputs, addresses
+            # Others are copied when they are bound, so that later changes of them would go unseen.
+            self._inputs = inputs if all(tensor.is_contiguous() for tensor in inputs) else []
+            self._addresses = addresses
         results = self._context.run(limit=size)
         count = len(self._leaves) + len(state)
         with torch.no_grad():

@@ -148,7 +148,11 @@ class NativeSteps:
         state = own if self._memory is None else [*own, *self._memory.state().values()]
         inputs = [*self._leaves, *state, *self._own, *arguments.tensors, self._key]
         addresses = [tensor.data_ptr() for tensor in inputs]
-        if addresses != self._addresses or any(map(operator.is_not, inputs, self._inputs)):
+        if (
+            not self._inputs
+            or addresses != self._addresses
+            or any(map(operator.is_not, inputs, self._inputs))
+        ):
             self._context.bind(*inputs)
             # Others are copied when they are bound, so that later changes of them would go unseen.
             self._inputs = inputs if all(tensor.is_contiguous() for tensor in inputs) else []

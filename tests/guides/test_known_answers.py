@@ -188,7 +188,7 @@ def test_radon_beside_nuts(name, radon_posterior):
     if "init_loc_fn" in vars(guide):
         # Far from zero, where priors this wide put their draws, convergence takes long.
         vars(guide)["init_loc_fn"] = init_to_feasible
-    steps, rate = 3000, 0.003 if name == "AutoIAFNormal" else 0.02
+    steps, rate = 12000, 0.003 if name == "AutoIAFNormal" else 0.02
     svi = SVI(radon.model, guide, optim.ClippedAdam({"lr": rate, "lrd": 0.01 ** (1 / steps)}), Trace_ELBO())
     for _ in range(steps):
         svi.step(**data)
@@ -197,8 +197,8 @@ def test_radon_beside_nuts(name, radon_posterior):
     for site, exact in radon_posterior.items():
         distance = (draws[site].flatten().mean() - exact.mean()).abs() / exact.std()
         # Scales that shrink under mean-field guides are known to come out too small.
-        assert distance < (3.0 if site.startswith("sigma_") else 1.0), (site, distance)
-        assert 0.1 < draws[site].std() / exact.std() < 3.0, site
+        assert distance < (2.5 if site.startswith("sigma_") else 1.0), (site, distance)
+        assert 0.1 < draws[site].std() / exact.std() < 1.7, site
 
 
 @pytest.mark.parametrize("name", ["AutoGaussian", "AutoStructured", "AutoIAFNormal"])

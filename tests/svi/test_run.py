@@ -230,7 +230,15 @@ def test_time_ends_the_run():
     assert result.seconds < 5
 
 
-def test_an_interrupt_ends_the_run_after_the_step_and_keeps_it(tmp_path):
+@pytest.fixture
+def interruptible():
+    """Python's own handler of Ctrl-C, which processes started in the background do not have."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+def test_an_interrupt_ends_the_run_after_the_step_and_keeps_it(tmp_path, interruptible):
     calls = []
 
     def interrupted(x, y):

@@ -464,3 +464,20 @@ def test_copies_compile_for_themselves():
     svi = fit("native", 5, lambda e: _normal_svi(e), Y)[2]
     other = copy.deepcopy(svi)
     assert is_native(svi) and not is_native(other)
+
+
+def test_parameters_read_from_the_store_are_seen_to_change():
+    def reader():
+        scale = get_param_store()["scale"].detach()
+        ember.sample("x", dist.Normal(ember.param("loc", torch.tensor(0.0)), 1.0), obs=3.0 * scale)
+
+    ember.clear_param_store()
+    ember.param("scale", torch.tensor(1.0))
+    svi = SVI(reader, lambda: None, optim.SGD({"lr": 1e-7}), Trace_ELBO(), execution="native")
+    losses = [svi.step() for _ in range(4)]
+    assert is_native(svi)
+    with torch.no_grad():
+        get_param_store().leaf("scale").fill_(2.0)
+    assert svi.step() - losses[-1] == pytest.approx(0.5 * (36.0 - 9.0), rel=1e-3)
+    get_param_store()["scale"] = torch.tensor(0.0)
+    assert svi.step() - losses[-1] == pytest.approx(-4.5, rel=1e-3)

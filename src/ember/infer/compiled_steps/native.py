@@ -64,10 +64,11 @@ class NativeSteps:
         self._memory = memory
         self._leaves = list(leaves)
         self._arguments = arguments
-        names = map(get_param_store().param_name, leaves)
-        self._named = [(name, leaf) for name, leaf in zip(names, leaves, strict=True) if name is not None]
+        # All that is in the store, as a model may read there what no statement of its own names.
+        self._named = list(get_param_store().named_parameters())
         apart = [*leaves, *arguments.tensors, *(leaf.grad for leaf in leaves if leaf.grad is not None)]
-        self._surroundings = Surroundings([*reachable, *arguments.rest], apart)
+        others = [leaf for _, leaf in self._named]
+        self._surroundings = Surroundings([*reachable, *arguments.rest, *others], apart)
 
         def loss(*data: Tensor) -> Any:
             args, kwargs = arguments.with_tensors(data)
@@ -94,7 +95,7 @@ class NativeSteps:
         self._addresses: list[int] = []
 
     def has_current_parameters(self) -> bool:
-        """Whether the parameter store still has the leaves that these steps change."""
+        """Whether the parameter store still has the leaves that it had."""
         store = get_param_store()
         return all(store.leaf(name) is leaf for name, leaf in self._named)
 

@@ -108,3 +108,24 @@ def test_closures_defaults_and_modules_are_reached() -> None:
 def test_values_that_change_unseen_are_refused(value: Any, reason: str) -> None:
     with pytest.raises(NotCapturable, match=reason):
         Surroundings([lambda: value])
+
+
+def test_closures_and_slots_are_put_back() -> None:
+    class Counter:
+        __slots__ = ("count",)
+
+        def __init__(self) -> None:
+            self.count = 0
+
+    counter, calls = Counter(), 0
+
+    def model() -> None:
+        nonlocal calls
+        calls += 1
+        counter.count += 1
+
+    around = Surroundings([model])
+    model()
+    assert around.change() is not None
+    around.restore()
+    assert (calls, counter.count) == (0, 0) and around.change() is None

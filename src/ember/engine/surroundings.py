@@ -37,7 +37,17 @@ _LIBRARIES = tuple(
     {os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
 # Where objects without attributes come from that hold nothing a function would compute with.
-_HARMLESS_MODULES = ("torch", "re", "functools", "operator", "itertools", "typing", "_thread", "_abc")
+_HARMLESS_MODULES = (
+    "builtins",
+    "torch",
+    "re",
+    "functools",
+    "operator",
+    "itertools",
+    "typing",
+    "_thread",
+    "_abc",
+)
 _CACHES = ("_cached_x_y", "_cached_logDetJ", "_cached_log_df_dx")  # of transforms: last arguments and results
 _MOST = 50_000  # values watched
 _ARRAY_BYTES = 1 << 20  # largest NumPy array whose contents are compared
@@ -153,10 +163,10 @@ class Surroundings:
         except ValueError:  # not assigned yet
             return
 
-        def holds() -> bool:
-            return same(cell.cell_contents, value)
+        def put_back() -> None:
+            cell.cell_contents = value
 
-        self._watches.check(holds, name)
+        self._watches.check(lambda: same(cell.cell_contents, value), name, put_back)
         self._waiting.append((value, name))
 
     def _enter_class(self, cls: type) -> None:
@@ -178,19 +188,9 @@ class Surroundings:
             raise NotCapturable(f"'{name}' is a {type(value).__name__}, which gives other values each time")
         attributes = getattr(value, "__dict__", None)
         slots = [key for cls in type(value).__mro__ for key in _slots_of(cls)]
-        if attributes is None and not slots and type(value).__module__ != "builtins":
-            library = type(value).__module__.partition(".")[0]
-            if library not in (
-                "torch",
-                "re",
-                "functools",
-                "operator",
-                "itertools",
-                "typing",
-                "_thread",
-                "_abc",
-            ):
-                raise NotCapturable(f"'{name}' is a {type(value).__name__}, which may change unseen")
+        library = type(value).__module__.partition(".")[0]
+        if attributes is None and not slots and library not in _HARMLESS_MODULES:
+            raise NotCapturable(f"'{name}' is a {type(value).__name__}, which may change unseen")
         if attributes is not None:
             self._watches.keep(attributes)
             keys = attributes.keys() - set(getattr(type(value), "_transient_attributes", _CACHES))
@@ -202,7 +202,13 @@ class Surroundings:
 
     def _watch_attribute(self, value: Any, key: str, name: str) -> None:
         expected = getattr(value, key)
-        self._watches.check(lambda: same(getattr(value, key, _ABSENT), expected), name)
+
+        def put_back() -> None:
+            # Frozen classes have nothing that a call could have changed.
+            if not same(getattr(value, key, _ABSENT), expected):
+                setattr(value, key, expected)
+
+        self._watches.check(lambda: same(getattr(value, key, _ABSENT), expected), name, put_back)
         self._waiting.append((expected, name))
 
 

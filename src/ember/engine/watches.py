@@ -22,6 +22,7 @@ class Watches:
         self._mappings: list[tuple[dict[Any, Any], dict[Any, Any]]] = []  # with all they had
         self._lists: list[tuple[Any, list[Any], str]] = []
         self._checks: list[tuple[Check, str]] = []
+        self._undo: list[Callable[[], None]] = []
         self._containers: list[Any] = []
         self._container_names: list[str] = []
         self._lengths: list[int] = []
@@ -55,9 +56,11 @@ class Watches:
         self._tensor_names.append(name)
         self._versions.append((tensor._version, tensor.requires_grad))
 
-    def check(self, holds: Check, name: str) -> None:
-        """Watch something by a function that says whether it is as it was."""
+    def check(self, holds: Check, name: str, put_back: Callable[[], None] | None = None) -> None:
+        """Watch something by a function that says whether it is as it was; another may put it back."""
         self._checks.append((holds, name))
+        if put_back is not None:
+            self._undo.append(put_back)
 
     def change(self) -> str | None:
         """Return the name of something that is different now, or None."""
@@ -77,7 +80,9 @@ class Watches:
         return next((name for holds, name in self._checks if not holds()), None)
 
     def restore(self) -> None:
-        """Put everything back, except what is inside tensors or known by checks alone."""
+        """Put everything back, except what is inside tensors and arrays."""
+        for put_back in self._undo:
+            put_back()
         for entries in self._entries:
             entries.restore()
         for items, kept, _ in self._lists:

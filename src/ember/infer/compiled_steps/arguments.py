@@ -43,7 +43,8 @@ class Arguments:
     @property
     def rest(self) -> list[Any]:
         """What is not a tensor."""
-        return [each for i, each in enumerate(self._rest) if i not in set(self._places)]
+        places = set(self._places)
+        return [each for i, each in enumerate(self._rest) if i not in places]
 
     @property
     def description(self) -> str:

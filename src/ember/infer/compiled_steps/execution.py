@@ -24,9 +24,8 @@ from ember.poutine.runtime import handler_stack
 # Eager steps of one kind before compiling pays off. A number of steps and not a time, so that draws do not
 # depend on how fast the machine is.
 EAGER_STEPS = 30
-FIRST_STEPS = (
-    2  # where machine code is demanded: they make parameters and the optimiser's state, and validate
-)
+# Where machine code is demanded: they make parameters and the optimiser's state, and validate.
+FIRST_STEPS = 2
 _ATTEMPTS = 4  # programs of one kind whose surroundings changed, before it stays eager
 _MATRIX_WORK = 5e7  # floating point operations of a step's matrix products, from which on they dominate it
 _KINDS = 8  # kinds of arguments that get programs
@@ -143,7 +142,7 @@ class Execution:
             # Perhaps the model reads sizes or lengths from its arguments: a program for these values.
             fixed = kind.arguments.with_fixed_integers()
             if fixed is not None:
-                with contextlib.suppress(NotCapturable, NotLowerable):
+                with contextlib.suppress(NotCapturable, NotLowerable, ImportError):
                     kind.native = self._build(kind, fixed)
                     kind.arguments = fixed
             if kind.native is None:

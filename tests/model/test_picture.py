@@ -36,7 +36,7 @@ NONE = set()
 @pytest.mark.parametrize(
     "model, prior, posterior",
     [
-        (pair, {"a": {"a": NONE}, "b": {"a": NONE, "b": NONE}}, {"a": {"a": NONE}}),
+        (pair, {"a": {"a": NONE}, "b": {"a": NONE, "b": NONE}}, {"a": {"a": NONE, "b": NONE}}),
         (
             collider,
             {
@@ -45,9 +45,13 @@ NONE = set()
                 "c": {"a": NONE, "b": NONE, "c": NONE},
                 "d": {"c": NONE, "d": NONE},
             },
-            {"a": {"a": NONE, "b": NONE, "c": NONE}, "b": {"b": NONE, "c": NONE}, "c": {"c": NONE}},
+            {
+                "a": {"a": NONE, "b": NONE, "c": NONE},
+                "b": {"b": NONE, "c": NONE},
+                "c": {"c": NONE, "d": NONE},
+            },
         ),
-        (summed_plate, {"a": {"a": NONE}, "b": {"a": NONE, "b": NONE}}, {"a": {"a": {"p"}}}),
+        (summed_plate, {"a": {"a": NONE}, "b": {"a": NONE, "b": NONE}}, {"a": {"a": {"p"}, "b": NONE}}),
     ],
 )
 def test_dependencies(model, prior, posterior):

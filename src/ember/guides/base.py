@@ -16,6 +16,7 @@ from ember.model.initialisation import InitMessenger, InitStrategy
 from ember.nn import PyroModule
 from ember.poutine.plate_messenger import PlateMessenger
 from ember.poutine.runtime import CondIndepStackFrame
+from ember.primitives import subsample
 
 CreatePlates = Callable[..., Any]
 
@@ -98,23 +99,6 @@ class AutoGuide(PyroModule):
     def _transform_of(self, name: str, site: Any) -> Any:
         """Return the map from the space of the guide's parameters to a site's support."""
         return unconstraining(type(self).__name__, name, site)
-
-    def _refuse_subsampling(self, name: str, site: Any) -> None:
-        """Refuse a site in a subsampling plate, for guides that need all of its elements.
-
-        :raises ValueError: naming the site and the plate.
-        """
-        for frame in site["cond_indep_stack"]:
-            if frame.vectorized and frame.full_size != frame.size:
-                kind = type(self).__name__
-                raise ValueError(
-                    message(
-                        f"{kind} cannot guide site '{name}' in the subsampling plate '{frame.name}'",
-                        site=name,
-                        plates=site["cond_indep_stack"],
-                        fix="use AutoNormal, which keeps a parameter for each element of the plate",
-                    )
-                )
 
     def _refuse_sequential(self, name: str, site: Any, frame: CondIndepStackFrame) -> None:
         raise ValueError(
@@ -213,6 +197,13 @@ def full_size(value: Tensor, site: Any, event_dim: int) -> Tensor:
             indices = torch.arange(int(frame.full_size)) % value.shape[dim]
             value = value.index_select(dim, indices.to(value.device))
     return value.contiguous()
+
+
+def minibatch(value: Tensor, site: Any, event_dim: int) -> Tensor:
+    """Take from values of full size those that the plates of this run chose; inside the site's plates."""
+    if any(frame.vectorized for frame in site["cond_indep_stack"]):
+        return subsample(value, event_dim)
+    return value
 
 
 def set_nested(root: PyroModule, name: str, value: Any) -> None:

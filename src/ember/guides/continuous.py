@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ember.distributions import LowRankMultivariateNormal, MultivariateNormal, Normal, constraints
 from ember.distributions.transforms import AffineTransform, LowerCholeskyAffine
 from ember.errors import message
-from ember.guides.base import AutoGuide, in_plates
+from ember.guides.base import AutoGuide, CreatePlates, full_size, in_plates, minibatch
 from ember.guides.image import image, normal_quantiles, unflatten
 from ember.model.initialisation import InitStrategy, init_to_median
 from ember.nn import PyroParam
@@ -23,27 +23,39 @@ class AutoContinuous(AutoGuide):
     """Base of guides with one latent vector, at the auxiliary site ``_NAME_latent``.
 
     Its elements are the sites' unconstrained values, flattened and joined in order. Subclasses make
-    parameters in ``_make_params`` and define ``get_posterior``.
+    parameters in ``_make_params`` and define ``get_posterior``. The vector holds all elements of
+    subsampling plates; a draw takes those of the minibatch.
 
-    :param model: the model; its plates must not subsample latent sites.
+    :param model: the model.
     :param init_loc_fn: strategy for starting values.
+    :param create_plates: see :class:`~ember.guides.base.AutoGuide`.
     """
 
-    def __init__(self, model: Callable[..., Any], init_loc_fn: InitStrategy = init_to_median) -> None:
-        super().__init__(model)
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        init_loc_fn: InitStrategy = init_to_median,
+        *,
+        create_plates: CreatePlates | None = None,
+    ) -> None:
+        super().__init__(model, create_plates=create_plates)
         self.__dict__["init_loc_fn"] = init_loc_fn
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
-        parts = []
+        parts, event_dims = [], []
         for name, site in self._latent_sites():
-            self._refuse_subsampling(name, site)
-            parts.append(self._transforms[name].inv(site["value"].detach()).detach())
+            value = site["value"].detach()
+            free = self._transforms[name].inv(value).detach()
+            # Bijections may change the number of event dims.
+            event_dims.append(site["fn"].event_dim + free.ndim - value.ndim)
+            parts.append(full_size(free, site, event_dims[-1]))
         if not parts:
             raise ValueError(
                 f"{type(self).__name__} found no latent sites; use an empty guide for such a model"
             )
         self.__dict__["_shapes"] = [part.shape for part in parts]
+        self.__dict__["_event_dims"] = event_dims
         self.__dict__["latent_dim"] = sum(part.numel() for part in parts)
         loc = torch.cat([part.reshape(-1) for part in parts])
         self.register_buffer("_prototype_loc", loc.clone(), persistent=False)
@@ -73,7 +85,7 @@ class AutoContinuous(AutoGuide):
         return sample(f"_{self._pyro_name}_latent", self.get_posterior(), infer={"is_auxiliary": True})
 
     def _unpack(self, latent: Tensor) -> Iterator[tuple[str, Any, Tensor]]:
-        """Yield (name, site, unconstrained value) of each site."""
+        """Yield (name, site, unconstrained value of full size) of each site."""
         position = 0
         for (name, site), shape in zip(self._latent_sites(), self._shapes, strict=True):
             size = shape.numel()
@@ -82,8 +94,10 @@ class AutoContinuous(AutoGuide):
 
     def _draw(self, plates: dict[str, Any]) -> dict[str, Tensor]:
         values = {}
-        for name, site, free in self._unpack(self.sample_latent()):
+        parts = zip(self._unpack(self.sample_latent()), self._event_dims, strict=True)
+        for (name, site, free), event_dim in parts:
             with in_plates(plates, site):
+                free = minibatch(free, site, event_dim)
                 values[name] = sample(name, image(self._transforms[name], free, site["fn"].event_dim))
         return values
 
@@ -97,7 +111,7 @@ class AutoContinuous(AutoGuide):
         )
 
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Return the median of each site."""
+        """Return the median of each site, of the full sizes of subsampled plates."""
         self._prepare(*args, **kwargs)
         with torch.no_grad():
             loc, _ = self._loc_scale()
@@ -136,10 +150,12 @@ class ScaledNormal(AutoContinuous):
         model: Callable[..., Any],
         init_loc_fn: InitStrategy = init_to_median,
         init_scale: float = 0.1,
+        *,
+        create_plates: CreatePlates | None = None,
     ) -> None:
         if not init_scale > 0:
             raise ValueError(f"init_scale must be positive, got {init_scale}")
-        super().__init__(model, init_loc_fn)
+        super().__init__(model, init_loc_fn, create_plates=create_plates)
         self.__dict__["_init_scale"] = init_scale
 
     def _make_params(self, loc: Tensor) -> None:
@@ -196,6 +212,7 @@ class AutoLowRankMultivariateNormal(ScaledNormal):
     :param init_loc_fn: strategy for starting values.
     :param init_scale: starting value of the marginal scales, about.
     :param rank: number of columns of W; by default the rounded root of the latent dimension.
+    :param create_plates: see :class:`~ember.guides.base.AutoGuide`.
     :raises ValueError: if ``rank`` is not positive.
     """
 
@@ -205,10 +222,12 @@ class AutoLowRankMultivariateNormal(ScaledNormal):
         init_loc_fn: InitStrategy = init_to_median,
         init_scale: float = 0.1,
         rank: int | None = None,
+        *,
+        create_plates: CreatePlates | None = None,
     ) -> None:
         if rank is not None and not rank > 0:
             raise ValueError(f"rank must be a positive int, got {rank}")
-        super().__init__(model, init_loc_fn, init_scale)
+        super().__init__(model, init_loc_fn, init_scale, create_plates=create_plates)
         self.__dict__["rank"] = rank
 
     def _make_params(self, loc: Tensor) -> None:

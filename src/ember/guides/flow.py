@@ -12,6 +12,7 @@ from torch.distributions.transforms import Transform
 from ember.distributions import TransformedDistribution
 from ember.distributions.transforms import affine_autoregressive, iterated
 from ember.errors import message
+from ember.guides.base import CreatePlates
 from ember.guides.continuous import AutoContinuous
 from ember.model.initialisation import InitStrategy, init_to_feasible
 
@@ -21,14 +22,21 @@ class AutoNormalizingFlow(AutoContinuous):
 
         guide = AutoNormalizingFlow(model, partial(iterated, 2, affine_autoregressive))
 
-    :param model: the model; its plates must not subsample latent sites.
+    :param model: the model.
     :param init_transform_fn: a function from the latent dimension to the transform: one of
         :mod:`ember.distributions.transforms`, or a module that returns such a transform when it is called
         without arguments (zuko's flows do).
+    :param create_plates: see :class:`~ember.guides.base.AutoGuide`.
     """
 
-    def __init__(self, model: Callable[..., Any], init_transform_fn: Callable[[int], Any]) -> None:
-        super().__init__(model, init_loc_fn=init_to_feasible)
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        init_transform_fn: Callable[[int], Any],
+        *,
+        create_plates: CreatePlates | None = None,
+    ) -> None:
+        super().__init__(model, init_loc_fn=init_to_feasible, create_plates=create_plates)
         self.__dict__["_init_transform_fn"] = init_transform_fn
 
     def _make_params(self, loc: Tensor) -> None:
@@ -68,6 +76,7 @@ class AutoIAFNormal(AutoNormalizingFlow):
     :param hidden_dim: size (or sizes) of the networks' hidden layers; the latent dimension by default.
     :param init_loc_fn: strategy for the point at which the guide learns the sites' shapes.
     :param num_transforms: number of transforms.
+    :param create_plates: see :class:`~ember.guides.base.AutoGuide`.
     :param init_transform_kwargs: further arguments of :func:`affine_autoregressive`.
     """
 
@@ -77,6 +86,8 @@ class AutoIAFNormal(AutoNormalizingFlow):
         hidden_dim: Any = None,
         init_loc_fn: InitStrategy | None = None,
         num_transforms: int = 1,
+        *,
+        create_plates: CreatePlates | None = None,
         **init_transform_kwargs: Any,
     ) -> None:
         if isinstance(hidden_dim, int):
@@ -90,6 +101,7 @@ class AutoIAFNormal(AutoNormalizingFlow):
                 hidden_dims=hidden_dim,
                 **init_transform_kwargs,
             ),
+            create_plates=create_plates,
         )
         if init_loc_fn is not None:
             self.__dict__["init_loc_fn"] = init_loc_fn

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ember.distributions import MultivariateNormal
 from ember.errors import message
-from ember.guides.base import get_nested, set_nested
+from ember.guides.base import CreatePlates, get_nested, set_nested
 from ember.guides.continuous import ScaledNormal
 from ember.model.dependence import Dependence, find_dependences
 from ember.model.initialisation import InitStrategy, init_to_feasible
@@ -29,10 +29,11 @@ class AutoGaussian(ScaledNormal):
     :class:`~ember.infer.autoguide.AutoMultivariateNormal`, and as expressive for linear normal models.
     Parameters are ``loc`` and ``scale``, of shape ``(latent_dim,)``, and ``factors.SITE``, the matrices R.
 
-    :param model: the model; its plates must not subsample latent sites.
+    :param model: the model.
     :param init_loc_fn: strategy for starting values.
     :param init_scale: starting value of the scales, about.
     :param backend: "dense", which factorises the whole precision matrix.
+    :param create_plates: see :class:`~ember.guides.base.AutoGuide`.
     :raises ValueError: for another backend.
     """
 
@@ -43,6 +44,7 @@ class AutoGaussian(ScaledNormal):
         init_loc_fn: InitStrategy = init_to_feasible,
         init_scale: float = 0.1,
         backend: str | None = None,
+        create_plates: CreatePlates | None = None,
     ) -> None:
         if backend not in (None, "dense"):
             raise ValueError(
@@ -52,7 +54,7 @@ class AutoGaussian(ScaledNormal):
                     fix="leave backend out: the dense one gives the same guide",
                 )
             )
-        super().__init__(model, init_loc_fn, init_scale)
+        super().__init__(model, init_loc_fn, init_scale, create_plates=create_plates)
         self.factors = PyroModule()
         self.__dict__["_places"] = {}
 
@@ -95,13 +97,13 @@ class AutoGaussian(ScaledNormal):
             place += shape.numel()
         names = tuple(names)
         shared = [frame for frame in plates if any(frame.name in inside[name] for name in names)]
-        sizes = [frame.size for frame in shared]
+        sizes = [_full(frame) for frame in shared]
         columns = []
         for name in names:
             free_event = positions[name].ndim - len(self.prototype_trace.nodes[name]["fn"].batch_shape)
             own = [inside[name][frame.name] - free_event for frame in shared if frame.name in inside[name]]
             value = positions[name].movedim(own, list(range(len(own))))
-            lead = [frame.size if frame.name in inside[name] else 1 for frame in shared]
+            lead = [_full(frame) if frame.name in inside[name] else 1 for frame in shared]
             columns.append(value.reshape(*lead, -1).expand(*sizes, -1))
         return torch.cat(columns, -1).reshape(-1, sum(column.shape[-1] for column in columns))
 
@@ -126,3 +128,7 @@ class AutoGaussian(ScaledNormal):
 
     def _loc_scale(self) -> tuple[Tensor, Tensor]:
         return self.loc, self.get_posterior().variance.sqrt()
+
+
+def _full(frame: CondIndepStackFrame) -> int:
+    return int(frame.size if frame.full_size is None else frame.full_size)

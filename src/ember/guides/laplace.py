@@ -37,9 +37,12 @@ class AutoLaplaceApproximation(AutoContinuous):
         """Return a normal guide at the estimate, with the inverse Hessian as covariance.
 
         :param args: the model's arguments.
-        :raises ValueError: if the Hessian is not positive definite, that is, the estimate is no mode.
+        :raises ValueError: if a site is in a subsampling plate; if the Hessian is not positive definite,
+            that is, the estimate is no mode.
         """
         self._prepare(*args, **kwargs)
+        for name, site in self._latent_sites():
+            _refuse_subsampling(name, site)
         loc = self.loc.detach()
 
         def energy(latent: Tensor) -> Tensor:
@@ -68,9 +71,23 @@ class AutoLaplaceApproximation(AutoContinuous):
         covariance = torch.cholesky_inverse(factor)
         scale_tril = torch.linalg.cholesky(covariance)
         scale = scale_tril.diagonal()
-        guide = AutoMultivariateNormal(self.model, init_loc_fn=self.init_loc_fn)
+        guide = AutoMultivariateNormal(self.model, self.init_loc_fn, create_plates=self.create_plates)
         guide._setup_prototype(*args, **kwargs)
         guide.loc = nn.Parameter(loc.clone())
         guide.scale = scale
         guide.scale_tril = scale_tril / scale.unsqueeze(-1)
         return guide
+
+
+def _refuse_subsampling(name: str, site: Any) -> None:
+    for frame in site["cond_indep_stack"]:
+        if frame.vectorized and frame.full_size != frame.size:
+            raise ValueError(
+                message(
+                    f"no curvature at site '{name}' in the subsampling plate '{frame.name}'",
+                    site=name,
+                    plates=site["cond_indep_stack"],
+                    expected="all elements of the plate in one run of the model",
+                    fix="make the guide from a model without subsampling",
+                )
+            )

@@ -12,6 +12,7 @@ from torch.distributions.transforms import identity_transform
 from ember.distributions import Normal, TransformedDistribution, constraints
 from ember.distributions.constraints import biject_to
 from ember.distributions.transforms import AffineTransform
+from ember.errors import message
 from ember.guides.base import full_size, get_nested, set_nested
 from ember.guides.image import normal_quantiles
 from ember.guides.messenger import AutoMessenger, shared_over
@@ -64,7 +65,8 @@ class AutoNormalMessenger(AutoMessenger):
             transform = biject_to(prior.support)
             return transform(self._loc_scale(name, prior, transform)[0])
 
-        with torch.no_grad():
+        # As in a call, parameters are statements here, which the plates of the model slice.
+        with self._pyro_context, torch.no_grad():
             return self._run(middle, args, kwargs)
 
     def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
@@ -81,7 +83,7 @@ class AutoNormalMessenger(AutoMessenger):
             found[name] = normal_quantiles(quantiles, loc, scale, transform)
             return transform(loc)
 
-        with torch.no_grad():
+        with self._pyro_context, torch.no_grad():
             self._run(middle, args, kwargs)
         return found
 
@@ -146,7 +148,7 @@ class AutoHierarchicalNormalMessenger(AutoNormalMessenger):
     def _loc_scale(self, name: str, prior: Any, transform: Any) -> tuple[Tensor, Tensor]:
         if not self._is_hierarchical(name):
             return super()._loc_scale(name, prior, transform)
-        center = transform.inv(prior.mean)
+        center = transform.inv(_mean(name, prior, checked=name in self._known))
         if name not in self._known:
             self.__dict__["_center"] = center.detach()
             self._ensure(name, prior, transform)
@@ -203,6 +205,25 @@ class AutoRegressiveMessenger(AutoNormalMessenger):
 
     def _start(self, loc: Tensor, prior: Any, transform: Any) -> Tensor:
         return (1 - self._init_scale) * loc
+
+
+def _mean(name: str, prior: Any, checked: bool) -> Tensor:
+    try:
+        mean: Tensor = prior.mean
+        if checked or bool(torch.isfinite(mean).all()):
+            return mean
+        actual = "a mean that is not finite"
+    except (NotImplementedError, AttributeError):
+        actual = "no mean"
+    raise ValueError(
+        message(
+            f"AutoHierarchicalNormalMessenger needs the prior mean of site '{name}'",
+            site=name,
+            expected="a distribution with a finite mean",
+            actual=f"{type(prior).__name__} with {actual}",
+            fix="list the sites whose priors have one: hierarchical_sites=[...]",
+        )
+    )
 
 
 def _carried(base: Any, transform: Any, prior: Any) -> Any:

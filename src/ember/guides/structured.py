@@ -10,8 +10,17 @@ from torch import Tensor, nn
 
 from ember.distributions import MultivariateNormal, Normal, constraints
 from ember.errors import message
-from ember.guides.base import AutoGuide, CreatePlates, get_nested, in_plates, set_nested
+from ember.guides.base import (
+    AutoGuide,
+    CreatePlates,
+    full_size,
+    get_nested,
+    in_plates,
+    minibatch,
+    set_nested,
+)
 from ember.guides.image import image, normal_quantiles, unflatten
+from ember.model.dependencies import get_dependencies
 from ember.model.initialisation import InitStrategy, init_to_feasible
 from ember.nn import PyroModule, PyroParam
 from ember.primitives import sample
@@ -33,13 +42,13 @@ class AutoStructured(AutoGuide):
     Parameters are ``locs.SITE``, ``scales.SITE`` ("normal" and "mvn"), ``scale_trils.SITE`` ("mvn"), the
     matrices ``deps.SITE.UPSTREAM`` of linear dependences, and those of given modules.
 
-    :param model: the model; its plates must not subsample latent sites.
+    :param model: the model.
     :param conditionals: where a site's noise comes from, by site name, or one for all: "normal", "mvn" (a
         multivariate normal), "delta" (no noise), or a function without arguments that returns a draw, a
         vector, and may have parameters and auxiliary sample sites of its own.
     :param dependencies: by site name, upstream sites by name, each with "linear" (a matrix) or a function
         from the upstream perturbation to a term of the site's own. "linear" alone makes each site depend on
-        all that come before it in the model.
+        those before it that it depends on in the posterior, by the model's structure.
     :param init_loc_fn: strategy for starting values.
     :param init_scale: starting value of the scales.
     :param create_plates: see :class:`~ember.guides.base.AutoGuide`.
@@ -88,7 +97,10 @@ class AutoStructured(AutoGuide):
         kinds = dict(kinds) if isinstance(kinds, Mapping) else dict.fromkeys(names, kinds)
         given = self.dependencies
         if given == "linear":
-            given = {name: dict.fromkeys(names[:place], "linear") for place, name in enumerate(names)}
+            found = get_dependencies(self.model, args, kwargs)["posterior_dependencies"]
+            given = {
+                name: dict.fromkeys(upstream, "linear") for name, upstream in _joined(names, found).items()
+            }
         given = {name: dict(upstream) for name, upstream in given.items()}
         mentioned = {*kinds, *given, *(each for upstream in given.values() for each in upstream)}
         for name in sorted(mentioned - set(names)):
@@ -100,14 +112,17 @@ class AutoStructured(AutoGuide):
         self.__dict__["_upstream"] = {name: given.get(name, {}) for name in names}
         self.__dict__["_order"] = _sorted(self._upstream)
         self.__dict__["_shapes"] = {}
+        self.__dict__["_event_dims"] = {}
         for name, site in self._latent_sites():
-            self._refuse_subsampling(name, site)
             self._make_site(name, site)
         for name in names:
             self._make_dependences(name)
 
     def _make_site(self, name: str, site: Any) -> None:
-        loc = self._transforms[name].inv(site["value"].detach()).detach()
+        value = site["value"].detach()
+        loc = self._transforms[name].inv(value).detach()
+        self._event_dims[name] = site["fn"].event_dim + loc.ndim - value.ndim
+        loc = full_size(loc, site, self._event_dims[name])
         self._shapes[name] = loc.shape
         set_nested(self.locs, name, nn.Parameter(loc.clone()))
         kind = self._kinds[name]
@@ -136,6 +151,7 @@ class AutoStructured(AutoGuide):
         values = {}
         for name, free in self._walk(self._noise).items():
             with in_plates(plates, sites[name]):
+                free = minibatch(free, sites[name], self._event_dims[name])
                 point = image(self._transforms[name], free, sites[name]["fn"].event_dim)
                 values[name] = sample(name, point)
         return values
@@ -230,6 +246,19 @@ class AutoStructured(AutoGuide):
             name: sum((root.square().sum(-1) for root in roots[name].values()), self._no_noise(name)).sqrt()
             for name, _ in self._latent_sites()
         }
+
+
+def _joined(names: list[str], later: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return the earlier sites that each site depends on once all later ones are summed out.
+
+    :param later: by site, the later ones that share a term of the joint density with it.
+    """
+    earlier = {name: [each for each in names[:i] if name in later[each]] for i, name in enumerate(names)}
+    for name in reversed(names):
+        # Summing a site out joins all that it depends on.
+        for place, each in enumerate(earlier[name]):
+            earlier[each] = [other for other in names if other in {*earlier[each], *earlier[name][:place]}]
+    return earlier
 
 
 def _sorted(upstream: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -123,13 +123,14 @@ def get_dependencies(
     """Return which sites depend on which, in the prior and in the posterior.
 
     ``prior_dependencies`` maps each site to the latent sites upstream that its distribution depends on, and
-    to itself. ``posterior_dependencies`` maps each latent site to the later ones that it depends on given the
-    data: those downstream, and those that share a site downstream (moralisation; Koller & Friedman 2009,
-    section 4.5). Each dependency comes with the set of plates whose elements it joins, all with all.
+    to itself. ``posterior_dependencies`` maps each latent site to the later ones that depend on it given the
+    data: those downstream, observed ones too, and those that share a site downstream (moralisation; Koller &
+    Friedman 2009, section 4.5). Each dependency comes with the set of plates whose elements it joins, all
+    with all.
 
     :param model_args: positional arguments of the model.
     :param model_kwargs: keyword arguments of the model.
-    :param include_obs: list observed sites in the posterior too.
+    :param include_obs: list observed sites in the posterior as if they were latent.
     """
     sites = follow(model, model_args or (), model_kwargs)
     kept = {name: each for name, each in sites.items() if each.kind in ("latent", "observed")}
@@ -142,8 +143,8 @@ def get_dependencies(
     for name, each in kept.items():
         parents = [parent for parent in each.parents if parent in kept]
         prior[name] = {**{parent: set() for parent in parents}, name: set()}
-        family = [member for member in (*parents, name) if member in posterior]
-        for first in family:
+        family = (*parents, name)
+        for first in (member for member in family if member in posterior):
             for second in family:
                 if order[first] <= order[second]:
                     joined = (plates[first] & plates[second]) - plates[name]

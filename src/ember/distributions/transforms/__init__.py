@@ -7,6 +7,7 @@ from torch.distributions.transforms import *  # noqa: F403
 from torch.distributions.transforms import SoftplusTransform
 from torch.distributions.transforms import __all__ as _torch_names
 
+from . import inverses  # noqa: F401
 from .autoregressive import (
     AffineAutoregressive,
     ConditionalAffineAutoregressive,

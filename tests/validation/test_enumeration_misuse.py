@@ -99,6 +99,14 @@ ROWS = [
         on=SUMMED,
     ),
     Row(
+        "sequential under vectorised particles",
+        raises("inside vectorised plates", "or leave vectorize_particles out"),
+        lambda: z(None),
+        lambda: z(SEQUENTIAL),
+        on=SUMMED,
+        options={"num_particles": 2, "vectorize_particles": True},
+    ),
+    Row(
         "sequential inside a sequential plate",
         PASSES,
         lambda: each(plate(), lambda i: bernoulli(f"z{i}")),

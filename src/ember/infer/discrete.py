@@ -125,9 +125,8 @@ def draw_discrete(recorded: Trace, temperature: int) -> Trace:
         scored.remove_node(name)
     group_like_sites(scored, None)
     with shapes_in_errors(scored.nodes):
-        _, steps = eliminate(
-            model_factors(scored, variables), variables, reduce=log_sum_exp if temperature else log_max
-        )
+        factors = model_factors(scored, variables, best=temperature == 0)
+        _, steps = eliminate(factors, variables, reduce=log_sum_exp if temperature else log_max)
     drawn = draw_backward(steps, temperature)
     result = Trace()
     for name, site in recorded.nodes.items():

@@ -17,7 +17,7 @@ from ember.distributions import Bernoulli, Categorical
 from ember.engine.control import active_recorder
 from ember.errors import message
 from ember.infer.discrete import draw_discrete
-from ember.infer.elbo import ELBO, check_and_score, find_max_plate_nesting
+from ember.infer.elbo import ELBO, PARTICLES, check_and_score, find_max_plate_nesting
 from ember.infer.enum import iter_sequential_traces
 from ember.infer.enumerated_bound import (
     eliminated,
@@ -105,7 +105,7 @@ class TraceEnum_ELBO(ELBO):
             self.max_plate_nesting = find_max_plate_nesting(model, guide, args, kwargs)
         if self.vectorize_particles and self.num_particles > 1:
             dim = -int(self.max_plate_nesting) - 1
-            plate = PlateMessenger("num_particles_vectorized", self.num_particles, dim=dim)
+            plate = PlateMessenger(PARTICLES, self.num_particles, dim=dim)
             yield from self._enumerate(plate(model), plate(guide), args, kwargs, 1)
         else:
             for _ in range(self.num_particles):
@@ -164,13 +164,15 @@ def _refuse_sequential(model_trace: Trace, guide_trace: Trace) -> None:
             continue
         plates = [frame for frame in site["cond_indep_stack"] if frame.dim is not None]
         if plates and not site["is_observed"]:
+            particles = len(plates) == 1 and plates[0].name == PARTICLES
             raise ValueError(
                 message(
                     f"the site '{name}' is enumerated sequentially inside vectorised plates",
                     site=name,
                     plates=site["cond_indep_stack"],
                     expected="sequential enumeration outside of vectorised plates",
-                    fix="use infer={'enumerate': 'parallel'}, or loop over the plate",
+                    fix="use infer={'enumerate': 'parallel'}, "
+                    + ("or leave vectorize_particles out" if particles else "or loop over the plate"),
                 )
             )
 

@@ -63,13 +63,14 @@ def group_like_sites(trace: Trace, provenance: Provenance | None) -> None:
         trace.like_sites = LikeSites(sample_sites(trace), provenance)
 
 
-def model_factors(trace: Trace, summed: Container[int]) -> list[Factor | Rows]:
+def model_factors(trace: Trace, summed: Container[int], best: bool = False) -> list[Factor | Rows]:
     """Return the factors of the sites that count.
 
     :param summed: ids of the variables that are summed out.
+    :param best: whether the most probable values are looked for, and not sums.
     """
     like_sites = trace.like_sites or LikeSites(sample_sites(trace), grouped=False)
-    return like_sites.factors(summed, log_prob_of)
+    return like_sites.factors(summed, log_prob_of, best)
 
 
 def log_prob_of(site: Any) -> Any:

@@ -54,14 +54,11 @@ def factor_of(site: Any, log_prob: Any, masked: bool = True) -> Factor:
 
     :param site: a site's record.
     :param log_prob: its log probability, neither scaled nor masked.
-    :param masked: whether its mask counts. At sites that are summed out it does not: where such a site is
-        masked out, its prior weighs its values, and sums to one if nothing depends on it.
+    :param masked: whether its mask counts.
     :raises ValueError: if it varies along a dim that is neither a plate's nor that of one variable in scope.
     """
     mask = site["mask"]
-    # The elements of a partly observed site that are observed have a latent twin which nothing reads; with
-    # its prior it sums to one.
-    if masked and mask is not None and not str(site["name"]).endswith("_unobserved"):
+    if masked and mask is not None:
         log_prob = scale_and_mask(log_prob, 1.0, mask)
     return pack(site, log_prob)
 

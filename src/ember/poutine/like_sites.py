@@ -52,17 +52,21 @@ class LikeSites:
         """Names of the sites that are scored together with others, all but the first of each form."""
         return {str(site["name"]) for group in self._groups if _is_large(group) for site, _ in group[1:]}
 
-    def factors(self, summed: Container[int], score: Score) -> list[Factor | Rows]:
+    def factors(self, summed: Container[int], score: Score, best: bool = False) -> list[Factor | Rows]:
         """Return the factors of all sites.
 
-        :param summed: ids of the variables that are summed out, whose masks do not count.
+        :param summed: ids of the variables that are summed out.
         :param score: a site's record → its log probability, neither scaled nor masked.
+        :param best: whether the most probable values are looked for, and not sums.
         """
         found: list[Factor | Rows] = []
         for group in self._groups:
-            rows = _together(group, summed, self._provenance) if _is_large(group) else None
+            masked = [_is_masked(site, summed, best) for site, _ in group]
+            alike = _is_large(group) and len(set(masked)) == 1
+            rows = _together(group, masked[0], self._provenance) if alike else None
             if rows is None:
-                found.extend(factor_of(site, score(site), _is_masked(site, summed)) for site, _ in group)
+                sites = (site for site, _ in group)
+                found.extend(factor_of(s, score(s), m) for s, m in zip(sites, masked, strict=True))
             else:
                 found.append(rows)
         return found
@@ -72,17 +76,22 @@ def _is_large(group: Sequence[Any]) -> bool:
     return len(group) >= _FEWEST
 
 
-def _is_masked(site: Any, summed: Container[int]) -> bool:
+def _is_masked(site: Any, summed: Container[int], best: bool) -> bool:
+    """Say whether a site's mask counts.
+
+    At sites that are summed out it does not: where such a site is masked out, its prior weighs its values,
+    and sums to one if nothing depends on it. So does the latent twin of what is observed of a partly observed
+    site, which nothing reads; but the maximum of its prior must not count.
+    """
+    if str(site["name"]).endswith("_unobserved"):
+        return best
     variable = variable_of(site)
     return variable is None or variable.id not in summed
 
 
-def _together(
-    group: Sequence[tuple[Any, _Form]], summed: Container[int], provenance: Provenance | None
-) -> Rows | None:
+def _together(group: Sequence[tuple[Any, _Form]], masked: bool, provenance: Provenance | None) -> Rows | None:
     """Return the factors of like sites, or None if they cannot be scored together."""
     first, form = group[0]
-    masked = _is_masked(first, summed)
     columns = list(zip(*(each.leaves for _, each in group), strict=True))
     stacked = [_stack(column, provenance) for column in columns]
     varies = [each for _, each in stacked]

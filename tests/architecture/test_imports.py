@@ -8,13 +8,14 @@ LEAVES = {
     "arviz_library",
     "atomic_file",
     "collector",
+    "elsewhere",
     "errors",
     "settings",
     "random_state",
     "state_file",
     "version",
 }
-ANYTHING = {"ember", "report", "cli", "compat", "examples", "__main__"}
+ANYTHING = {"ember", "elsewhere", "report", "cli", "compat", "examples", "__main__"}
 ARROWS = {
     "data": set(),
     "engine": set(),
@@ -42,7 +43,7 @@ ARROWS = {
     **{leaf: set() for leaf in LEAVES},
 }
 # Imports inside functions: the lazy names of the package itself, and the table of Pyro's paths.
-LAZY = {"ember", "ember.compat.facade"}
+LAZY = {"ember", "ember.elsewhere", "ember.compat.facade"}
 
 
 def offences(imports: list[Import]) -> list[str]:

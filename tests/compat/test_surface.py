@@ -7,6 +7,8 @@ yet. Run this file as a script to bring the marks up to date after adding someth
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,33 @@ def test_the_list_is_complete():
 @pytest.mark.parametrize("name", AVAILABLE)
 def test_available_name_resolves(name):
     assert resolve(name) is not None or name.endswith("LAST_CACHE_SIZE")
+
+
+# These modules are files of ember's own, and keep to what they define.
+OF_FILES = {
+    "pyro.infer.discrete.TraceEnumSample_ELBO",
+    "pyro.distributions.torch_distribution.MaskedDistribution",
+}
+WALK = """
+import sys
+import ember as pyro
+for name in sys.argv[1:]:
+    value = pyro
+    for part in name.split(".")[1:]:
+        value = getattr(value, part)
+"""
+
+
+def test_importing_ember_as_pyro_is_enough_to_reach_every_name():
+    names = [name for name in AVAILABLE if name not in OF_FILES]
+    run = subprocess.run([sys.executable, "-c", WALK, *names], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def test_packages_refuse_names_that_nobody_has():
+    for package in ("infer", "distributions", "poutine", "optim", "ops"):
+        with pytest.raises(AttributeError, match=rf"module 'ember.{package}' has no attribute 'nonsense'"):
+            getattr(ember, package).nonsense  # noqa: B018
 
 
 @pytest.mark.parametrize("name", MISSING)

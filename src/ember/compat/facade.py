@@ -54,6 +54,21 @@ def module_at(path: str) -> ModuleType:
     return module
 
 
+def below_package(package: str, name: str) -> Any:
+    """Return what Pyro calls ``name`` in a package of ember that does not have it: a module, or an object.
+
+    :raises ImportError: if ember has no such thing.
+    """
+    path = ROOT + f"{package}.{name}"[len("ember") :]
+    below = path[len(ROOT) + 1 :]
+    objects = [_load(target) for target in TABLE.get(below, ()) if ":" in target]
+    if objects:
+        return objects[0]
+    if _exists(f"ember.{below}"):
+        return importlib.import_module(f"ember.{below}")
+    return module_at(path)
+
+
 def is_module(path: str) -> bool:
     """Whether some module of ember answers for ``path``."""
     if path == ROOT:

@@ -1,6 +1,10 @@
 """Offer probability distributions, their constraints and transforms; usable without the language."""
 
+from typing import TYPE_CHECKING
+
 from torch.distributions import ExponentialFamily
+
+from ember.elsewhere import names_of
 
 from . import constraints, kl, transforms
 from .bijections import biject_to, transform_to
@@ -78,6 +82,9 @@ from .transport import OMTMultivariateNormal
 from .truncated import TruncatedNormal
 from .validation import enable_validation, is_validation_enabled, validation_enabled
 from .zero_inflated import ZeroInflatedDistribution, ZeroInflatedNegativeBinomial, ZeroInflatedPoisson
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__)
 
 __all__ = [
     "OneOneMatching",

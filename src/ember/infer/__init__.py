@@ -1,6 +1,9 @@
 """Offer inference: what users call to get posteriors; re-exports only."""
 
+from typing import TYPE_CHECKING
+
 from ember import settings as _settings
+from ember.elsewhere import names_of
 from ember.infer.compiled_inference import CSIS
 from ember.infer.discrete import infer_discrete
 from ember.infer.elbo import ELBO
@@ -52,6 +55,9 @@ def is_validation_enabled() -> bool:
     """Whether the checks of inference are on."""
     return bool(_settings.read("validate_infer"))
 
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__)
 
 __all__ = [
     "CSIS",

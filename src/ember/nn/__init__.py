@@ -1,5 +1,7 @@
 """Write models and guides as torch modules."""
 
+from typing import TYPE_CHECKING
+
 from ember.distributions.networks import (
     AutoRegressiveNN,
     ConditionalAutoRegressiveNN,
@@ -8,9 +10,13 @@ from ember.distributions.networks import (
     MaskedLinear,
     create_mask,
 )
+from ember.elsewhere import names_of
 from ember.nn.attributes import PyroParam, PyroSample
 from ember.nn.convert import PyroModuleList, clear, to_pyro_module_
 from ember.nn.module import PyroModule, pyro_method
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__)
 
 __all__ = [
     "AutoRegressiveNN",

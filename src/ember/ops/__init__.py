@@ -1,5 +1,8 @@
 """Offer operations that programs use beside the language."""
 
+from typing import TYPE_CHECKING
+
+from ember.elsewhere import names_of
 from ember.ops import (
     arrowhead,
     contract,
@@ -19,6 +22,9 @@ from ember.ops import (
     welford,
 )
 from ember.ops import tensors as tensor_utils
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__)
 
 __all__ = [
     "arrowhead",

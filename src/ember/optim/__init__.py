@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ember.elsewhere import names_of
 from ember.errors import message
 from ember.optim import adagrad_rmsprop as _adagrad_rmsprop
 from ember.optim import clipped_adam as _clipped_adam
@@ -57,6 +58,8 @@ globals().update(_schedulers)
 if TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any: ...
+else:
+    __getattr__ = names_of(__name__)
 
 
 __all__ = [

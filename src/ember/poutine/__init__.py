@@ -1,6 +1,9 @@
 """Offer the effect handlers, each as ``handler(fn, …)``, as a context manager and as a decorator."""
 
+from typing import TYPE_CHECKING
+
 from ember import settings as _settings
+from ember.elsewhere import names_of
 from ember.poutine import runtime
 from ember.poutine.block_messenger import BlockMessenger
 from ember.poutine.broadcast_messenger import BroadcastMessenger
@@ -49,6 +52,9 @@ def is_validation_enabled() -> bool:
     """Whether the checks of this subpackage are on."""
     return bool(_settings.read("validate_poutine"))
 
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__)
 
 __all__ = [
     "Messenger",

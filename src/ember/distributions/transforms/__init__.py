@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch.distributions.constraint_registry import biject_to, transform_to
 from torch.distributions.transforms import *  # noqa: F403
 from torch.distributions.transforms import SoftplusTransform
 from torch.distributions.transforms import __all__ as _torch_names
+
+from ember.elsewhere import names_of
 
 from . import inverses  # noqa: F401
 from .autoregressive import (
@@ -89,6 +93,9 @@ from .reflections import ConditionalHouseholder, Householder
 from .residual import ConditionalPlanar, ConditionalRadial, Planar, Radial, Sylvester
 from .splines import ConditionalSpline, RationalLinear, Spline
 from .vectors import Normalize, OrderedTransform, SimplexToOrderedTransform, StackTransform
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__)
 
 __all__ = [
     *(

@@ -1,5 +1,8 @@
 """Offer automatic guides and strategies for starting values; re-exports only."""
 
+from typing import TYPE_CHECKING
+
+from ember.elsewhere import names_of
 from ember.guides.base import AutoGuide
 from ember.guides.continuous import (
     AutoContinuous,
@@ -32,6 +35,9 @@ from ember.model.initialisation import (
     init_to_uniform,
     init_to_value,
 )
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__)
 
 __all__ = [
     "AutoCallable",

@@ -1,5 +1,8 @@
 """Offer Markov chain Monte Carlo: MCMC, its kernels and summaries of draws; re-exports only."""
 
+from typing import TYPE_CHECKING
+
+from ember.elsewhere import names_of
 from ember.infer.mcmc import util
 from ember.infer.mcmc.api import MCMC
 from ember.infer.mcmc.hmc import HMC
@@ -8,6 +11,9 @@ from ember.infer.mcmc.mcmc_kernel import MCMCKernel
 from ember.infer.mcmc.nuts import NUTS
 from ember.infer.mcmc.summary import diagnostics, print_summary, select_samples, summary
 from ember.infer.predictive import predictive
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__)
 
 __all__ = [
     "HMC",

@@ -1,5 +1,8 @@
 """Offer reparameterisers; re-exports only."""
 
+from typing import TYPE_CHECKING
+
+from ember.elsewhere import names_of
 from ember.guides.reparam.conjugate import ConjugateReparam
 from ember.guides.reparam.gumbel_softmax import GumbelSoftmaxReparam
 from ember.guides.reparam.linear_hmm import LinearHMMReparam
@@ -13,6 +16,9 @@ from ember.guides.reparam.strategies import AutoReparam, MinimalReparam, Strateg
 from ember.guides.reparam.student_t import StudentTReparam
 from ember.guides.reparam.transform import TransformReparam
 from ember.guides.reparam.unit_jacobian import DiscreteCosineReparam, HaarReparam, UnitJacobianReparam
+
+if not TYPE_CHECKING:
+    __getattr__ = names_of(__name__)
 
 __all__ = [
     "AutoReparam",

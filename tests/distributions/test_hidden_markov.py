@@ -10,7 +10,10 @@ import ember
 import ember.distributions as dist
 from ember import engine
 from ember.engine.differentiation import value_and_grad
-from ember.infer import MCMC, NUTS
+from ember.infer import MCMC, NUTS, SVI, Trace_ELBO
+from ember.infer.autoguide import AutoNormal
+from ember.infer.reparam import ConjugateReparam
+from ember.optim import Adam
 
 DOUBLE = torch.float64
 close = torch.testing.assert_close
@@ -164,6 +167,60 @@ def test_prefix_condition_is_the_conditional_density(time):
     assert error.abs().max() < 5
 
 
+@pytest.mark.parametrize("time", [(), (5,)])
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_conjugate_update_is_the_product(time, diagonal):
+    length = 5
+    c, loc = some_chain(*time), randn(length, OBSERVED)
+    root = covariance(OBSERVED, length)
+    other = dist.MultivariateNormal(loc, root).to_event(1)
+    if diagonal:
+        other = dist.Normal(loc, root.diagonal(dim1=-2, dim2=-1)).to_event(2)
+        root = torch.diag_embed(root.diagonal(dim1=-2, dim2=-1).square())
+    before = gaussian(c)
+    updated, log_normalizer = before.conjugate_update(other)
+    x = randn(4, length, OBSERVED)
+    close(updated.log_prob(x) + log_normalizer, before.log_prob(x) + other.log_prob(x))
+    assert updated.event_shape == (length, OBSERVED) and updated.batch_shape == log_normalizer.shape == ()
+    # The product of two normal densities, written out.
+    prior, likelihood = dense(c, length), torch.block_diag(*root).inverse()
+    precision = prior.precision_matrix + likelihood
+    mean = precision.inverse() @ (prior.precision_matrix @ prior.loc + likelihood @ loc.flatten())
+    product = dist.MultivariateNormal(mean, precision_matrix=precision)
+    close(updated.log_prob(x), product.log_prob(x.flatten(1)))
+    number = 50_000
+    y = updated.rsample((number,)).flatten(1)
+    close(y.mean(0), mean, atol=5 * float(product.variance.max() / number) ** 0.5, rtol=0)
+    close(y.mT.cov(), product.covariance_matrix, atol=0.04 * float(product.variance.max()), rtol=0)
+    rest = updated.prefix_condition(x[:, :2])
+    first = dist.MultivariateNormal(
+        mean[: 2 * OBSERVED], product.covariance_matrix[: 2 * OBSERVED, : 2 * OBSERVED]
+    )
+    close(rest.log_prob(x[:, 2:]), product.log_prob(x.flatten(1)) - first.log_prob(x[:, :2].flatten(1)))
+    # Twice over, as the product is of the same kind.
+    twice, more = updated.conjugate_update(other)
+    close(twice.log_prob(x) + more + log_normalizer, before.log_prob(x) + 2 * other.log_prob(x))
+
+
+def test_conjugate_update_of_batches_and_in_a_strategy():
+    c, loc = some_chain(), randn(4, OBSERVED)
+    other = dist.Normal(loc.expand(3, 4, OBSERVED), 1.0).to_event(2)
+    updated, log_normalizer = gaussian(c, duration=4).conjugate_update(other)
+    assert updated.batch_shape == log_normalizer.shape == (3,)
+    assert updated.rsample((2,)).shape == (2, 3, 4, OBSERVED)
+    with pytest.raises(ValueError, match="density of its observations"):
+        gaussian(c, duration=4).conjugate_update(dist.Normal(loc, 1.0).to_event(1))
+
+    def model():
+        return ember.sample("x", gaussian(c, duration=4))
+
+    guess = dist.Normal(loc, 1.0).to_event(2)
+    strategy = ConjugateReparam(guess)
+    trace = ember.poutine.trace(ember.poutine.reparam(model, {"x": strategy})).get_trace()
+    assert trace.nodes["x_updated"]["fn"].log_prob(trace.nodes["_RETURN"]["value"]).shape == ()
+    close(trace.log_prob_sum(), gaussian(c).log_prob(trace.nodes["_RETURN"]["value"]))
+
+
 def test_batches_broadcast():
     mvn = dist.MultivariateNormal
     initial, f = mvn(randn(4, 1, HIDDEN), covariance(HIDDEN)), 0.5 * randn(3, 1, HIDDEN, HIDDEN)
@@ -266,6 +323,74 @@ def test_discrete_against_the_sum_over_paths(time, forbidden):
     got, expected = (torch.autograd.grad(v, transition)[0] for v in (h.log_prob(x), last.logsumexp(0)))
     close(got[allowed], expected[allowed])
     assert torch.isfinite(got).all()
+
+
+def paths_of(h, x):
+    """Return (paths, their posterior probabilities), by force; h has batch shape () and no dim of time."""
+    k, length = h.initial_logits.shape[-1], x.shape[-h.event_dim]
+    paths = torch.cartesian_prod(*[torch.arange(k)] * (length + 1))
+    scores = h.observation_dist.log_prob(x[:, None])
+    steps = h.transition_logits.expand(length, k, k)
+    total = h.initial_logits[paths[:, 0]]
+    for t in range(length):
+        total = total + steps[t, paths[:, t], paths[:, t + 1]] + scores[t, paths[:, t + 1]]
+    return paths[:, 1:], total.softmax(0)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 6])
+@pytest.mark.parametrize("forbidden", [False, True])
+def test_discrete_smoothing(length, forbidden):
+    k, number = 3, 20_000
+    transition = randn(k, k)
+    if forbidden:
+        transition[2, 0] = transition[1, 1] = -torch.inf
+    h = dist.DiscreteHMM(randn(k), transition.requires_grad_(), dist.Normal(randn(k), 1.0), duration=length)
+    x = randn(length)
+    paths, probs = paths_of(h, x)
+    expected = torch.stack([(paths == state).to(DOUBLE).mT @ probs for state in range(k)], -1)
+    smoothed = h.smooth(x)
+    assert smoothed.batch_shape == (length,)
+    close(smoothed.probs, expected)
+    close(smoothed.probs[-1], h.filter(x).probs)
+    got, wanted = (
+        torch.autograd.grad(p[0, 0], transition, retain_graph=True)[0] for p in (smoothed.probs, expected)
+    )
+    allowed = torch.isfinite(transition.detach())
+    close(got[allowed], wanted[allowed])
+    with torch.no_grad():
+        close(h.smooth(x).probs, expected)
+    assert (
+        not dist.DiscreteHMM(torch.zeros(k), torch.zeros(k, k), dist.Normal(torch.zeros(k), 1.0))
+        .smooth(x.float())
+        .probs.requires_grad
+    )
+    drawn = h.sample_posterior(x, (number,))
+    assert drawn.shape == (number, length) and not drawn.is_floating_point()
+    digits = k ** torch.arange(length)
+    joint_of = torch.zeros(k**length, dtype=DOUBLE).index_add(0, (paths * digits).sum(-1), probs.detach())
+    found = torch.bincount((drawn * digits).sum(-1), minlength=k**length) / number
+    assert not found[joint_of == 0].any()
+    error = (found - joint_of) / (joint_of * (1 - joint_of) / number).sqrt().clamp(min=1 / number)
+    assert error.abs().max() < 5
+
+
+def test_discrete_smoothing_of_batches():
+    h = dist.DiscreteHMM(randn(4, 1, 3), randn(3, 3), dist.Normal(randn(7, 3, 2), 1.0).to_event(1))
+    x = randn(5, 7, 2)
+    assert h.batch_shape == (4, 1) and h.smooth(x).batch_shape == (4, 5, 7)
+    assert h.sample_posterior(x, (6,)).shape == (6, 4, 5, 7)
+    single = dist.DiscreteHMM(h.initial_logits[2, 0], h.transition_logits, h.observation_dist)
+    close(h.smooth(x).probs[2, 3], single.smooth(x[3]).probs)
+    with pytest.raises(ValueError, match="event"):
+        h.smooth(randn(5, 6, 2))
+
+
+def test_discrete_draws_of_long_chains_stay_possible():
+    cycle = torch.full((3, 3), -torch.inf)
+    cycle[[0, 1, 2], [1, 2, 0]] = 0.0
+    h = dist.DiscreteHMM(torch.zeros(3), cycle, dist.Normal(torch.arange(3.0), 3.0), duration=2001)
+    states = h.sample_posterior(h.sample())
+    assert torch.equal((states[1:] - states[:-1]) % 3, torch.ones(2000, dtype=torch.long))
 
 
 def test_discrete_prefix_and_draws():
@@ -449,3 +574,36 @@ def test_nuts_samples_a_state_space_model_natively():
         mcmc = MCMC(NUTS(state_space_model), 60, warmup_steps=60, disable_progbar=True)
         mcmc.run(y)
     assert all(torch.isfinite(v).all() for v in mcmc.get_samples().values())
+
+
+def test_svi_fits_a_state_space_model_natively():
+    y = torch.randn(50, 1).cumsum(0) * 0.1
+    guide = AutoNormal(state_space_model)
+    svi = SVI(state_space_model, guide, Adam({"lr": 0.05}), Trace_ELBO(), execution="native")
+    losses = svi.run(300, y, disable_progbar=True).losses
+    assert torch.isfinite(losses).all() and losses[-50:].mean() < losses[:50].mean() - 5
+
+
+def test_posterior_draws_compile():
+    x, length = randn(6), 6
+    discrete = dist.DiscreteHMM(randn(3), randn(3, 3), dist.Normal(randn(3), 1.0), duration=length)
+    chain = gaussian(some_chain(), duration=length)
+    y = chain.sample()
+
+    def draw(x, y):
+        with dist.validation_enabled(False):
+            return (
+                discrete.sample_posterior(x, (4000,)),
+                discrete.smooth(x).probs,
+                chain.rsample_posterior(y, (4000,)),
+            )
+
+    key = engine.random.key(3)
+    program = engine.capture(draw, x, y, key=key)
+    states, probs, smoothed = engine.compile(program)(x, y, key)
+    close(probs, discrete.smooth(x).probs)
+    share = torch.stack([(states == state).to(DOUBLE).mean(0) for state in range(3)], -1)
+    close(share, probs, atol=5 * 0.5 / 4000**0.5, rtol=0)
+    expected = chain.rsample_posterior(y, (20_000,))
+    close(smoothed.mean(0), expected.mean(0), atol=6 * float(expected.std(0).max()) / 4000**0.5, rtol=0)
+    close(smoothed.std(0), expected.std(0), rtol=0.1, atol=0)

@@ -79,8 +79,14 @@ class Gaussian(Batched):
             return Gaussian(self.log_normalizer + other, self.info_vec, self.precision)
         return NotImplemented
 
-    def __sub__(self, other: Tensor | float) -> Gaussian:
-        """Subtract a number from the log density."""
+    def __sub__(self, other: Gaussian | Tensor | float) -> Gaussian:
+        """Divide by a density over the same variables, or subtract a number from the log density."""
+        if isinstance(other, Gaussian):
+            return Gaussian(
+                self.log_normalizer - other.log_normalizer,
+                self.info_vec - other.info_vec,
+                self.precision - other.precision,
+            )
         if isinstance(other, Tensor | float | int):
             return Gaussian(self.log_normalizer - other, self.info_vec, self.precision)
         return NotImplemented

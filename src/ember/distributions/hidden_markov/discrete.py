@@ -11,11 +11,12 @@ from torch.distributions import constraints
 
 from ...errors import message
 from ..discrete import Categorical
-from ..gaussian_algebra.reduction import Fields, reduce_time
+from ..gaussian_algebra.reduction import reduce_time
 from ..parameters import table
 from ..shapes import broadcast_shape
 from .hidden_markov_model import HiddenMarkovModel
 from .time_slices import time_slice
+from .transfer_matrices import draw_paths, logarithm, multiply, scaled
 
 _EMPTY = torch.Size()
 
@@ -77,14 +78,15 @@ class DiscreteHMM(HiddenMarkovModel):
 
     def _final(self, value: Tensor) -> Tensor:
         """Return the joint log probabilities of the last state and the observations."""
-        logits = self.transition_logits + self._scored(value).unsqueeze(-2)
+        return self._last(self._scored(value), value.shape[-self.event_dim])
+
+    def _last(self, scores: Tensor, length: int) -> Tensor:
+        """Return what :meth:`_final` does, for scores of observations."""
+        logits = self.transition_logits + scores.unsqueeze(-2)
         steps = scaled(logits.unsqueeze(0) if logits.dim() == 2 else logits)
-        whole = reduce_time(steps, (2, 1), value.shape[-self.event_dim], multiply)
-        start = scaled(self.initial_logits.to(logits.dtype).unsqueeze(-2))
-        matrix, row_scale = multiply(start, whole)
-        possible = matrix > 0
-        log = torch.where(possible, torch.where(possible, matrix, 1.0).log(), -torch.inf)
-        return (log + row_scale.unsqueeze(-1)).squeeze(-2)
+        whole = reduce_time(steps, (2, 1), length, multiply)
+        start = scaled(self.initial_logits.to(steps[0].dtype).unsqueeze(-2))
+        return logarithm(multiply(start, whole)).squeeze(-2)
 
     def filter(self, value: Tensor) -> Categorical:
         """Return the posterior of the last state.
@@ -95,6 +97,47 @@ class DiscreteHMM(HiddenMarkovModel):
             self._validate_sample(value)
         final = self._final(value)
         return Categorical(logits=final.expand(self._batch_with(value) + final.shape[-1:]))
+
+    def smooth(self, value: Tensor) -> Categorical:
+        """Return the posteriors of the states z_1, …, z_T, each given all observations.
+
+        They are the derivatives of the log likelihood by the log densities of the observations.
+
+        :param value: observations, ``batch + (T,) + event_shape of one``.
+        :returns: a Categorical of batch shape ``batch + (T,)``.
+        """
+        if self._validate_args:
+            self._validate_sample(value)
+        length, count = value.shape[-self.event_dim], self.initial_logits.shape[-1]
+        # Each sequence has scores of its own, also where several share their observations.
+        scores = self._scored(value).expand((*self._batch_with(value), length, count)).clone()
+        parameters = (scores, self.initial_logits, self.transition_logits)
+        differentiable = torch.is_grad_enabled() and any(each.requires_grad for each in parameters)
+        with torch.enable_grad():
+            if not scores.requires_grad:
+                scores.requires_grad_()
+            evidence = self._last(scores, length).logsumexp(-1).sum()
+            (probs,) = torch.autograd.grad(evidence, scores, create_graph=differentiable)
+        return Categorical(probs=probs)
+
+    def sample_posterior(self, value: Tensor, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
+        """Draw the states z_1, …, z_T jointly, given the observations, in O(log T) depth.
+
+        :param value: observations, ``batch + (T,) + event_shape of one``.
+        :returns: integers, ``sample_shape + batch + (T,)``.
+        """
+        if self._validate_args:
+            self._validate_sample(value)
+        with torch.no_grad():
+            logits = self.transition_logits + self._scored(value).unsqueeze(-2)
+            return self._draw(logits, self._batch_with(value), value.shape[-self.event_dim], sample_shape)
+
+    def _draw(self, logits: Tensor, batch: torch.Size, length: int, sample_shape: Sequence[int]) -> Tensor:
+        """Draw states by the logits of the steps."""
+        count = logits.shape[-1]
+        steps = scaled(logits.expand((*batch, length, count, count)))
+        initial_logits = self.initial_logits.to(logits.dtype).expand((*batch, count))
+        return draw_paths(initial_logits, steps, tuple(sample_shape))[..., 1:]
 
     def prefix_condition(self, data: Tensor) -> DiscreteHMM:
         """Return the distribution of the rest of a sequence, given its beginning.
@@ -120,18 +163,8 @@ class DiscreteHMM(HiddenMarkovModel):
 
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
-        length, count = self._known_duration(), self.initial_logits.shape[-1]
-        batch = torch.Size(sample_shape) + self._batch_shape
-        states = Categorical(logits=self.initial_logits).expand(batch).sample()
-        logits = self.transition_logits.expand((*batch, length, count, count))
-        # The largest of logits with Gumbel noise is a categorical draw.
-        noise = -torch.empty((*batch, length, count), dtype=logits.dtype).exponential_().log()
-        visited = []
-        for t in range(length):
-            row = states[..., None, None].expand((*batch, 1, count))
-            states = (logits[..., t, :, :].gather(-2, row).squeeze(-2) + noise[..., t, :]).argmax(-1)
-            visited.append(states)
-        return self._observe(torch.stack(visited, -1), torch.Size(sample_shape))
+        states = self._draw(self.transition_logits, self._batch_shape, self._known_duration(), sample_shape)
+        return self._observe(states, torch.Size(sample_shape))
 
     def _observe(self, states: Tensor, sample_shape: torch.Size) -> Tensor:
         """Draw observations in all states, and pick those of the states that were visited."""
@@ -141,23 +174,3 @@ class DiscreteHMM(HiddenMarkovModel):
         dim = -1 - len(event_shape)
         index = states.reshape(states.shape + (1,) * (1 + len(event_shape)))
         return drawn.gather(dim, index.expand((*states.shape, 1, *event_shape))).squeeze(dim)
-
-
-def scaled(logits: Tensor) -> Fields:
-    """Write matrices of logarithms as matrices whose rows have the maximum 1, and logarithms of their scales.
-
-    The scales carry no gradient: what they stand for does not depend on them. Rows of -inf become zero.
-    """
-    top = logits.detach().amax(-1, keepdim=True)
-    top = torch.where(torch.isfinite(top), top, 0.0)
-    return (logits - top).exp(), top.squeeze(-1)
-
-
-def multiply(left: Fields, right: Fields) -> Fields:
-    """Multiply scaled matrices, and scale the rows of the product anew."""
-    (x, x_scale), (y, y_scale) = left, right
-    top = y_scale.amax(-1, keepdim=True)
-    product = (x * (y_scale - top).exp().unsqueeze(-2)) @ y
-    scale = product.detach().amax(-1, keepdim=True)
-    scale = torch.where(scale > 0, scale, 1.0)
-    return product / scale, x_scale + top + scale.squeeze(-1).log()

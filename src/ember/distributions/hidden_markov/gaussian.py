@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...errors import message
 from ..gaussian_algebra import (
     Gaussian,
     gaussian_tensordot,
@@ -17,6 +18,7 @@ from ..gaussian_algebra import (
     sequential_gaussian_tensordot,
 )
 from ..multivariate import MultivariateNormal
+from ..shapes import broadcast_shape
 from .state_space import StateSpaceModel, as_gaussian, model_shapes, widened, widened_normal
 
 _EMPTY = torch.Size()
@@ -80,6 +82,39 @@ class GaussianHMM(StateSpaceModel):
         loc = torch.cholesky_solve(final.info_vec.unsqueeze(-1), factor).squeeze(-1)
         loc, precision = loc.to(self._dtype), final.precision.to(self._dtype)
         return MultivariateNormal(loc, precision_matrix=precision, validate_args=self._validate_args)
+
+    def conjugate_update(self, other: Any) -> tuple[GaussianHMM, Tensor]:
+        """Return the normalised product with a density of the observations, and the product's integral.
+
+        :param other: independent over time: a MultivariateNormal ``.to_event(1)``, or a Normal
+            ``.to_event(2)``, of event shape ``(T, obs_dim)``.
+        :returns: ``(updated, log_normalizer)`` with
+            ``self.log_prob(x) + other.log_prob(x) == updated.log_prob(x) + log_normalizer``.
+        :raises ValueError: for other distributions and event shapes.
+        """
+        duration = self._duration or (other.event_shape[0] if other.event_shape else 1)
+        if other.event_shape != (duration, self.obs_dim):
+            raise ValueError(
+                message(
+                    "A GaussianHMM can be updated by a density of its observations only.",
+                    expected=f"event_shape {(self._duration or 'T', self.obs_dim)}",
+                    actual=f"event_shape {tuple(other.event_shape)}",
+                    fix="use .to_event(1) on a MultivariateNormal, .to_event(2) on a Normal",
+                )
+            )
+        guess = mvn_to_gaussian(widened_normal(other.to_event(-1)))
+        joint = self._obs + guess.event_pad(left=self.hidden_dim)
+        # What the guess says of the states goes to the chain; what is left is conditional on them again.
+        states = joint.marginalize(right=self.obs_dim)
+        product = self._changed(
+            _trans=self._trans + states.event_pad(left=self.hidden_dim),
+            _obs=joint - states.event_pad(right=self.obs_dim),
+            _batch_shape=broadcast_shape(self._batch_shape, other.batch_shape),
+            _steps_are_conditional=False,
+        )._lasting(duration)
+        total = product._total()
+        updated = product._changed(_init=self._init - total)
+        return updated, total.to(self._dtype).expand(product._batch_shape)
 
     def rsample(self, sample_shape: Sequence[int] = _EMPTY) -> Tensor:
         shape = (*self._batch_shape, self._known_duration())

@@ -32,6 +32,7 @@ class StateSpaceModel(HiddenMarkovModel):
     _init: Any
     _trans: Any
     _obs: Any
+    _steps_are_conditional = True  # whether each, integrated over what comes later, is one
     _dtype: torch.dtype  # of what users give and get; densities are kept in double precision
 
     def __init__(
@@ -87,8 +88,16 @@ class StateSpaceModel(HiddenMarkovModel):
         """
         length, duration = self._check_prefix(data), self._known_duration()
         final = self._steps(0, length)._final(data)
-        rest = self._steps(length, duration)
-        return rest._changed(_init=final + -self._log_normalizer(final), _batch_shape=self._batch_with(data))
+        rest = self._steps(length, duration)._changed(_init=final, _batch_shape=self._batch_with(data))
+        return rest._changed(_init=final + -rest._total())
+
+    def _total(self) -> Tensor:
+        """Return the logarithm of the integral over all states and observations."""
+        if self._steps_are_conditional:
+            return self._log_normalizer(self._init)
+        chain = self._trans.expand((*self._trans.batch_shape[:-1], self._known_duration()))
+        whole = self._tensordot(self._init, self._sequential_tensordot(chain), self.hidden_dim)
+        return self._log_normalizer(whole)
 
     def _steps(self, start: int, stop: int) -> Any:
         """Return a copy for a part of the time steps, with the same initial density."""

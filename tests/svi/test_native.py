@@ -23,6 +23,7 @@ from ember.infer import (
 )
 from ember.infer.autoguide import AutoDelta, AutoNormal
 from ember.infer.compiled_steps.execution import EAGER_STEPS
+from ember.infer.compiled_steps.native import NativeSteps
 from ember.params import get_param_store
 
 Y = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
@@ -50,7 +51,7 @@ def fit(execution, num_steps, make, *args):
 
 
 def is_native(svi):
-    return any(kind.native is not None for kind in svi._execution._kinds)
+    return any(isinstance(kind.captured, NativeSteps) for kind in svi._execution._kinds)
 
 
 @pytest.mark.parametrize(
@@ -370,7 +371,7 @@ def test_kinds_of_arguments_have_programs_of_their_own():
         svi.step(Y)
         svi.step(Y[:3])
     assert statistics.captures == captures
-    assert sum(kind.native is not None for kind in svi._execution._kinds) == 2
+    assert sum(kind.captured is not None for kind in svi._execution._kinds) == 2
 
 
 def test_sizes_that_the_model_reads_are_part_of_the_program():

@@ -19,6 +19,7 @@ from .torch_distribution import TorchDistribution, expand_parameters
 from .validation import check_parameter
 
 _EMPTY = torch.Size()
+_NOT_REDUCED = 0  # torch's number for it
 
 
 def either(family: str, probs: Any, logits: Any) -> tuple[str, Any]:
@@ -68,6 +69,9 @@ class Bernoulli(torch.distributions.Bernoulli, TorchDistribution):
             failure = ONE[probs.dtype] - value
             return probs.log() * value + (-probs).log1p() * failure
         logits = self.logits
+        if logits.shape == value.shape and logits.dtype is value.dtype:
+            # One operation, whose gradient passes over the numbers half as often.
+            return -torch.binary_cross_entropy_with_logits(logits, value, reduction=_NOT_REDUCED)
         return logsigmoid(logits) - logits * (ONE[logits.dtype] - value)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:

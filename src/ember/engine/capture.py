@@ -35,6 +35,7 @@ def capture(
     collect_gradients: bool = False,
     closed_over: Literal["refuse", "constant"] = "refuse",
     where: bool = True,
+    for_kernels: bool = False,
 ) -> Program:
     """Run ``fn`` once on stand-ins for the inputs, and return what it does as a program.
 
@@ -52,6 +53,8 @@ def capture(
         when ``fn`` starts, for ``fn`` to read; afterwards they are what they were before the capture.
     :param closed_over: what to do with other tensors from outside that require a gradient.
     :param where: record the user's file and line with each operation.
+    :param for_kernels: keep the operations that torch has kernels for as they are, and let random ones draw
+        from torch's generator: for programs that torch's kernels execute.
     :raises NotCapturable: if ``fn`` raises, or does what a program cannot say.
     """
     if active_recorder.get() is not None:
@@ -59,8 +62,8 @@ def capture(
     # Another thread may draw meanwhile; what the function itself draws shows in every attempt.
     for _ in range(_ATTEMPTS if threading.active_count() > 1 else 0):
         with contextlib.suppress(_GeneratorsMoved):
-            return _capture(fn, inputs, key, lift, collect_gradients, closed_over, where)
-    return _capture(fn, inputs, key, lift, collect_gradients, closed_over, where)
+            return _capture(fn, inputs, key, lift, collect_gradients, closed_over, where, for_kernels)
+    return _capture(fn, inputs, key, lift, collect_gradients, closed_over, where, for_kernels)
 
 
 _ATTEMPTS = 4
@@ -78,9 +81,10 @@ def _capture(
     collect_gradients: bool,
     closed_over: Literal["refuse", "constant"],
     where: bool,
+    for_kernels: bool,
 ) -> Program:
     started = time.perf_counter()
-    recorder = DispatchRecorder(where, constant_closures=closed_over == "constant")
+    recorder = DispatchRecorder(where, closed_over == "constant", for_kernels)
     stand_ins = [recorder.new_input(each) for each in inputs]
     if key is not None:
         recorder.root.key = recorder.new_input(key)

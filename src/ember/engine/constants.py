@@ -34,7 +34,7 @@ def _fill(program: Program) -> Program:
 
 
 def _fold(rewriter: Rewriter, node: Node) -> tuple[Value, ...] | None:
-    if node.regions or node.op in _FILLS:
+    if node.regions or node.op in _FILLS or "draw" in node.attributes:
         return None
     inputs = list(node.inputs())
     if not inputs or any(value not in rewriter.constants for value in inputs):

@@ -9,7 +9,13 @@ from typing import Any
 
 import torch
 
-from ember.engine.interpret import FACTORISATIONS, resolve, spoil_failures
+from ember.engine.interpret import (
+    FACTORISATIONS,
+    NEED_CONTIGUOUS,
+    RESHAPES,
+    resolve,
+    spoil_failures,
+)
 from ember.engine.policy import NotInductable
 from ember.engine.program import Node, Program, Value
 
@@ -91,16 +97,17 @@ class _Unroller:
         if not node.op.startswith("aten."):
             raise NotInductable(f"{node.op} is not an operation of torch's own")
         function = resolve(node.op)
+        if node.op in RESHAPES:
+            function = torch.ops.aten.reshape.default
+        elif node.op in NEED_CONTIGUOUS:
+            args = (self._graph.call_method("contiguous", args[:1]), *args[1:])
         results = self._graph.call_function(function, args, kwargs)
         if node.op in FACTORISATIONS:
             results = self._graph.call_function(spoil_failures, (results,))
         returns = function._schema.returns
         if len(returns) == 1 and str(returns[0].type) == "Tensor":
-            parts = [results]
-        else:
-            parts = [self._item(results, index) for index in range(len(node.outputs))]
-        # The values of programs are contiguous, and views rely on it.
-        return [self._graph.call_method("contiguous", (each,)) for each in parts]
+            return [results]
+        return [self._item(results, index) for index in range(len(node.outputs))]
 
     def _item(self, results: Any, index: int) -> Any:
         return self._graph.call_function(operator.getitem, (results, index))

@@ -18,6 +18,15 @@ FACTORISATIONS = {
     "aten._linalg_solve_ex.default",
 }
 
+# Where torch needs what is true of all values of programs: that they are contiguous.
+RESHAPES = {
+    "aten.view.default",
+    "aten._unsafe_view.default",
+    "aten._reshape_alias.default",
+    "aten.reshape.default",
+}
+NEED_CONTIGUOUS = {"aten.as_strided.default", "aten.as_strided_scatter.default", "aten.view.dtype"}
+
 
 @cache
 def resolve(op: str) -> Any:
@@ -46,7 +55,7 @@ def _run(program: Program, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor
     for node in program.nodes:
         args = tuple(concrete(each) for each in node.args)
         if node.regions:
-            results = _CONTROL[node.op](node, *args)
+            results = CONTROL[node.op](node, *args)
         else:
             kwargs = {name: concrete(each) for name, each in node.kwargs.items()}
             result = resolve(node.op)(*args, **kwargs)
@@ -94,4 +103,4 @@ def _scan(node: Node, carry: Any, xs: Any, outer: Any) -> list[torch.Tensor]:
     return state + [torch.stack(column) for column in zip(*steps, strict=True)]
 
 
-_CONTROL: dict[str, Any] = {"while_loop": _while_loop, "cond": _cond, "scan": _scan}
+CONTROL: dict[str, Any] = {"while_loop": _while_loop, "cond": _cond, "scan": _scan}

@@ -19,9 +19,12 @@ from ember.engine.traced import View
 class DispatchRecorder(Recording, TorchDispatchMode):
     """Sees every operation below autograd; folds the constant ones and records the others."""
 
-    def __init__(self, where: bool = True, constant_closures: bool = False) -> None:
+    def __init__(
+        self, where: bool = True, constant_closures: bool = False, for_kernels: bool = False
+    ) -> None:
         Recording.__init__(self, where, constant_closures)
         TorchDispatchMode.__init__(self)
+        self.for_kernels = for_kernels
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -54,7 +57,7 @@ class DispatchRecorder(Recording, TorchDispatchMode):
             self.refuse(
                 "the result's shape or a Python value depends on a value that depends on the inputs", op.name
             )
-        decomposition = DECOMPOSITIONS.get(func)
+        decomposition = None if self.for_kernels else DECOMPOSITIONS.get(func)
         if decomposition is not None:
             with self:
                 return decomposition(*args, **kwargs)
@@ -102,10 +105,23 @@ class DispatchRecorder(Recording, TorchDispatchMode):
             )
         return result
 
-    def _record(self, op: Operation, args: Any, kwargs: Any, result: Any, views: list[View]) -> Any:
+    def _record(
+        self,
+        op: Operation,
+        args: Any,
+        kwargs: Any,
+        result: Any,
+        views: list[View],
+        attributes: dict[str, Any] | None = None,
+    ) -> Any:
         flat = [result] if isinstance(result, torch.Tensor) else result
-        if not isinstance(flat, (tuple, list)) or not all(isinstance(each, torch.Tensor) for each in flat):
+        if not isinstance(flat, (tuple, list)) or not all(
+            each is None or isinstance(each, torch.Tensor) for each in flat
+        ):
             self.refuse("the operation returns something other than tensors", op.name)
+        # Gradients that nobody asked for; a value that nobody reads stands in their place.
+        absent = [each is None for each in flat]
+        flat = [torch.empty(0) if each is None else each for each in flat]
         # Results are overwritten, so that none may share its memory with an argument, which may be real.
         memory = {view.concrete.untyped_storage().data_ptr() for view in views}
         flat = [each.clone() if each.untyped_storage().data_ptr() in memory else each for each in flat]
@@ -114,8 +130,12 @@ class DispatchRecorder(Recording, TorchDispatchMode):
             tuple(self.symbolic(each) for each in args),
             {name: self.symbolic(each) for name, each in kwargs.items()},
             list(flat),
+            attributes,
         )
-        wrapped = [self.wrap(value, each) for value, each in zip(outputs, flat, strict=True)]
+        wrapped = [
+            None if missing else self.wrap(value, each)
+            for value, each, missing in zip(outputs, flat, absent, strict=True)
+        ]
         if "linalg" in op.base:
             for each in flat:
                 if each.dtype == torch.int32:
@@ -147,13 +167,14 @@ class DispatchRecorder(Recording, TorchDispatchMode):
 
     def _draw(self, op: Operation, func: Any, args: Any, kwargs: Any) -> Any:
         """Record a random operation as one that draws from a stream of its own."""
+        if self.for_kernels:
+            return self._draw_from_generator(op, func, args, kwargs)
         if self.root.key is None:
             self.refuse("random numbers from torch's generator change from call to call", op.name)
         draw = DRAWS.get(func) or NAMED_DRAWS.get(op.name)
         if draw is None:
             self.refuse("the random operation has no form that draws from a key", op.name)
-        if any(isinstance(each, torch.Generator) for each in (*args, *kwargs.values())):
-            self.refuse("a generator of the function's own stands outside the program", op.name)
+        self._check_generator(op, args, kwargs)
         if op.mutated:
             self._check_writable(op, args[0])
         stream = new_stream(self)
@@ -163,3 +184,27 @@ class DispatchRecorder(Recording, TorchDispatchMode):
             return result
         aliasing.assign(self, args[0], result)
         return args[0]
+
+    def _draw_from_generator(self, op: Operation, func: Any, args: Any, kwargs: Any) -> Any:
+        """Record a random operation as it is."""
+        self._check_generator(op, args, kwargs)
+        if op.mutated:
+            self._check_writable(op, args[0])
+            if op.functional is None:
+                self.refuse("the random operation has no pure form", op.name)
+            pure = classify(op.functional)
+            drawn = self._draw_from_generator(pure, op.functional, args, kwargs)
+            aliasing.assign(self, args[0], drawn)
+            return args[0]
+        views: list[View] = []
+        self._collect(args, views)
+        named = {name: self.concrete(each) for name, each in kwargs.items()}
+        before = torch.get_rng_state()
+        result = func(*self.concrete(args), **named)
+        torch.set_rng_state(before)
+        self.num_draws += 1
+        return self._record(op, args, kwargs, result, views, {"draw": self.num_draws})
+
+    def _check_generator(self, op: Operation, args: Any, kwargs: Any) -> None:
+        if any(isinstance(each, torch.Generator) for each in (*args, *kwargs.values())):
+            self.refuse("a generator of the function's own stands outside the program", op.name)

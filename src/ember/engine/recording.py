@@ -176,11 +176,17 @@ class Recording:
                 self.refuse("a view, made outside, of a tensor that is an input is used")
 
     def emit(
-        self, op: str, args: tuple[Any, ...], kwargs: dict[str, Any], results: list[torch.Tensor]
+        self,
+        op: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        results: list[torch.Tensor],
+        attributes: dict[str, Any] | None = None,
     ) -> tuple[Value, ...]:
         outputs = tuple(self.new_value(result) for result in results)
         where, site = self.origins.current()
-        self.frame.nodes.append(Node(op, args, kwargs, outputs, where=where, site=site))
+        node = Node(op, args, kwargs, outputs, (), attributes or {}, where, site)
+        self.frame.nodes.append(node)
         return outputs
 
     def concrete(self, item: Any) -> Any:

@@ -31,7 +31,9 @@ class _Sharing:
 
 
 def _key(node: Node) -> Any:
-    return node.op, _hashable(node.args), _hashable(tuple(sorted(node.kwargs.items())))
+    # Two draws are never the same, whatever their arguments.
+    draw = node.attributes.get("draw")
+    return node.op, draw, _hashable(node.args), _hashable(tuple(sorted(node.kwargs.items())))
 
 
 def _hashable(item: Any) -> Any:

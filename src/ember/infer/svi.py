@@ -121,9 +121,9 @@ class SVI:
         If the loss is not finite they stay as they are, and a warning names the site.
         """
         arguments = Arguments(args, kwargs)
-        native = self._execution.native(arguments)
-        if native is not None:
-            losses, fine = native.take(1, arguments, draw_seed())
+        captured = self._execution.captured(arguments)
+        if captured is not None:
+            losses, fine = captured.take(1, arguments, draw_seed() if captured.draws_from_seed else 0)
             if not fine:
                 self._explain_loss(losses[0], args, kwargs)
             return losses[0]

@@ -59,7 +59,7 @@ def warn_if_not_finite(value: Any, what: str, details: Callable[[], str] | None 
 
 
 def _warn_if_nan_gradient(grad: torch.Tensor, what: str) -> None:
-    if bool(torch.isnan(grad).any()):
+    if math.isnan(grad.item()) if grad.ndim == 0 else bool(torch.isnan(grad).any()):
         warnings.warn(message(f"Encountered NaN: gradient of {what}"), stacklevel=2)
 
 

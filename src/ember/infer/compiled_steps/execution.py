@@ -13,9 +13,11 @@ from torch import Tensor
 
 from ember import settings
 from ember.engine.lowering.errors import NotLowerable
-from ember.engine.policy import ExecutionError, say_once
+from ember.engine.policy import ExecutionError, NotInductable, say_once
 from ember.engine.refusal import NotCapturable
 from ember.infer.compiled_steps.arguments import Arguments
+from ember.infer.compiled_steps.captured import CapturedSteps
+from ember.infer.compiled_steps.kernels import KernelSteps
 from ember.infer.compiled_steps.native import LargeMatrices, NativeSteps
 from ember.infer.compiled_steps.program import Memory
 from ember.params import get_param_store
@@ -38,9 +40,8 @@ class _Kind:
     arguments: Arguments
     taken: int = 0  # eager steps with the same parameters
     leaves: list[Tensor] = field(default_factory=list)
-    native: NativeSteps | None = None
+    captured: CapturedSteps | None = None
     attempts: int = 0
-    left_to_torch: bool = False  # for the size of its matrices
 
 
 class Execution:
@@ -81,35 +82,33 @@ class Execution:
         # Copies and pickles compile for themselves.
         return {**self.__dict__, "_kinds": [], "_kind": None}
 
-    def native(self, arguments: Arguments) -> NativeSteps | None:
-        """Return what takes the next steps as machine code, or None if the next one should run eagerly.
+    def captured(self, arguments: Arguments) -> CapturedSteps | None:
+        """Return what takes the next steps from a program, or None if the next one should run eagerly.
 
-        :raises ExecutionError: if machine code is demanded and impossible.
+        :raises ExecutionError: if a kind of program is demanded and impossible.
         """
         policy = self._policy or settings.read("execution")
         self._kind = None
-        if policy == "inductor":
-            raise ExecutionError(
-                "SVI cannot run by torch.compile in this version\n  fix: use execution='auto' or 'native'"
-            )
         if policy == "eager" or self._refused or handler_stack() or not torch.is_grad_enabled():
             return None
         kind = self._kind = self._find(arguments)
-        if kind is None or (kind.left_to_torch and policy == "auto"):
+        if kind is None:
             return None
-        if kind.native is not None:
-            reason = kind.native.change()
-            if not kind.native.has_current_parameters():
+        if kind.captured is not None:
+            reason = kind.captured.change()
+            if not kind.captured.has_current_parameters():
                 reason, kind.taken = "other parameters", 0
             if reason is None:
-                return kind.native
-            kind.native = None
+                return kind.captured
+            kind.captured = None
             if kind.attempts >= _ATTEMPTS:
                 self._refuse(f"steps meet {reason} again and again", policy)
                 return None
-        if kind.taken < (FIRST_STEPS if policy == "native" or kind.attempts else self._eager_steps):
+        if kind.taken < (self._eager_steps if policy == "auto" and not kind.attempts else FIRST_STEPS):
             return None
-        return self._compile(kind, policy)
+        kind.attempts += 1
+        kind.captured = self._by_inductor(kind) if policy == "inductor" else self._compile(kind, policy)
+        return kind.captured
 
     def note(self, leaves: Sequence[Tensor]) -> None:
         """Take note of the parameters that an eager step has updated."""
@@ -132,33 +131,48 @@ class Execution:
         self._recall(self._kinds[-1])
         return self._kinds[-1]
 
-    def _compile(self, kind: _Kind, policy: str) -> NativeSteps | None:
-        kind.attempts += 1
+    def _compile(self, kind: _Kind, policy: str) -> CapturedSteps | None:
+        """Return machine code, or else what calls torch's kernels, unless machine code is demanded."""
         try:
-            kind.native = self._build(kind, kind.arguments, _MATRIX_WORK if policy == "auto" else math.inf)
+            return self._native(kind, kind.arguments, _MATRIX_WORK if policy == "auto" else math.inf)
         except LargeMatrices:
-            kind.left_to_torch = True
-        except (NotCapturable, NotLowerable, ImportError) as reason:
+            reason = ""
+        except (NotCapturable, NotLowerable, ImportError) as error:
+            reason = str(error)
             # Perhaps the model reads sizes or lengths from its arguments: a program for these values.
             fixed = kind.arguments.with_fixed_integers()
             if fixed is not None:
                 with contextlib.suppress(NotCapturable, NotLowerable, ImportError):
-                    kind.native = self._build(kind, fixed)
+                    native = self._native(kind, fixed)
                     kind.arguments = fixed
-            if kind.native is None:
-                self._refuse(str(reason), policy)
-        return kind.native
+                    return native
+        if policy == "auto":
+            try:
+                kernels = self._kernels(kind)
+                if reason:
+                    say_once(f"SVI runs on torch's kernels, with the same results but slower: {reason}")
+                return kernels
+            except NotCapturable as error:
+                reason = reason or str(error)
+        self._refuse(reason, policy)
+        return None
 
-    def _build(self, kind: _Kind, arguments: Arguments, most_matrix_work: float = math.inf) -> NativeSteps:
-        return NativeSteps(
-            self._loss_and_grads,
-            self._optim,
-            kind.leaves,
-            arguments,
-            self._reachable,
-            self._memory,
-            most_matrix_work,
-        )
+    def _by_inductor(self, kind: _Kind) -> CapturedSteps:
+        try:
+            return self._kernels(kind, by_inductor=True)
+        except (NotCapturable, NotInductable) as reason:
+            raise ExecutionError(
+                f"SVI cannot run by torch.compile: {reason}\n"
+                "  fix: use execution='auto', 'native' or 'eager'"
+            ) from reason
+
+    def _native(self, kind: _Kind, arguments: Arguments, most_matrix_work: float = math.inf) -> NativeSteps:
+        loss, optim, reachable, memory = self._loss_and_grads, self._optim, self._reachable, self._memory
+        return NativeSteps(loss, optim, kind.leaves, arguments, reachable, memory, most_matrix_work)
+
+    def _kernels(self, kind: _Kind, by_inductor: bool = False) -> KernelSteps:
+        loss, optim, reachable, memory = self._loss_and_grads, self._optim, self._reachable, self._memory
+        return KernelSteps(loss, optim, kind.leaves, kind.arguments, reachable, memory, by_inductor)
 
     def _refuse(self, reason: str, policy: str) -> None:
         self._refused = True

@@ -11,14 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_unflatten
 
-from ember import settings
 from ember.engine import random
 from ember.engine.compile import compile
 from ember.engine.refusal import NotCapturable
-from ember.engine.surroundings import Surroundings
 from ember.infer.compiled_steps.arguments import Arguments
+from ember.infer.compiled_steps.captured import CapturedSteps
 from ember.infer.compiled_steps.program import Memory, PureOptimizer, capture_steps
-from ember.params import get_param_store
 
 CHUNK = 1024  # most steps of one call of machine code
 
@@ -27,7 +25,7 @@ class LargeMatrices(Exception):
     """Torch's own kernels take these steps as fast as machine code would."""
 
 
-class NativeSteps:
+class NativeSteps(CapturedSteps):
     """Steps of one loss on one set of parameters, for arguments of one kind.
 
     :param loss_and_grads: called with the arguments; returns the loss and adds gradients to the parameters.
@@ -54,34 +52,12 @@ class NativeSteps:
         optimizer = optim.functional(leaves) if hasattr(optim, "functional") else None
         if optimizer is None:
             raise NotCapturable(f"{type(optim).__name__} has no update rule for machine code")
-        if any(tensor.requires_grad for tensor in arguments.tensors):
-            raise NotCapturable("an argument requires a gradient")
-        if not all(map(_is_plain, leaves)):
-            raise NotCapturable("a parameter has hooks, which see the gradient of each step, or is fixed")
-        if len({id(leaf) for leaf in leaves}) != len(leaves):
-            raise NotCapturable("a parameter has two names")
+        super().__init__(loss_and_grads, leaves, arguments, reachable)
         self._optimizer: PureOptimizer = optimizer
         self._memory = memory
-        self._leaves = list(leaves)
-        self._arguments = arguments
-        # All that is in the store, as a model may read there what no statement of its own names.
-        self._named = list(get_param_store().named_parameters())
-        apart = [*leaves, *arguments.tensors, *(leaf.grad for leaf in leaves if leaf.grad is not None)]
-        others = [leaf for _, leaf in self._named]
-        self._surroundings = Surroundings([*reachable, *arguments.rest, *others], apart)
-
-        def loss(*data: Tensor) -> Any:
-            args, kwargs = arguments.with_tensors(data)
-            return loss_and_grads(*args, **kwargs)
-
-        try:
-            with settings.validation_enabled(False):
-                steps = capture_steps(loss, self._leaves, optimizer, arguments.tensors, CHUNK, memory)
-        finally:
-            changed = self._surroundings.change()
-            self._surroundings.restore()
-        if changed is not None:
-            raise NotCapturable(f"a step changes the Python value '{changed}'")
+        steps = self._captured(
+            lambda loss: capture_steps(loss, self._leaves, optimizer, arguments.tensors, CHUNK, memory)
+        )
         if steps.matrix_work > most_matrix_work:
             raise LargeMatrices
         self._structure = steps.structure
@@ -94,28 +70,12 @@ class NativeSteps:
         self._inputs: list[Tensor] = []
         self._addresses: list[int] = []
 
-    def has_current_parameters(self) -> bool:
-        """Whether the parameter store still has the leaves that it had."""
-        store = get_param_store()
-        return all(store.leaf(name) is leaf for name, leaf in self._named)
-
     def change(self) -> str | None:
         """Return what is different now from what the program knows, or None."""
-        if not self._optimizer.is_current():
-            return "other options of the optimiser"
-        if not all(map(_is_plain, self._leaves)):
-            return "parameters with hooks, or that are fixed now"
-        changed = self._surroundings.change()
-        return None if changed is None else f"another value of '{changed}'"
+        return super().change() if self._optimizer.is_current() else "other options of the optimiser"
 
     def take(self, num_steps: int, arguments: Arguments, seed: int, first: int = 0) -> tuple[list[Any], bool]:
-        """Take up to so many steps; step n draws from the stream ``fold_in(key(seed), n)``.
-
-        :param seed: a non-negative number below 2**63.
-        :param first: number of the first step.
-        :returns: the losses of the steps taken, and whether all of them and their gradients were finite; a
-            step that is not is the last, and changes nothing.
-        """
+        """Take up to so many steps."""
         arguments = arguments.in_form_of(self._arguments)
         losses: list[Any] = []
         fine = True
@@ -165,8 +125,3 @@ class NativeSteps:
         self._optimizer.store(results[len(self._leaves) : len(self._leaves) + len(own)])
         rows: list[list[float]] = results[-1][: self._context.progress].tolist()
         return rows
-
-
-def _is_plain(leaf: Tensor) -> bool:
-    hooks: Any = leaf._backward_hooks or getattr(leaf, "_post_accumulate_grad_hooks", None)
-    return leaf.requires_grad and not hooks

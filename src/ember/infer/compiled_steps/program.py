@@ -107,7 +107,7 @@ def capture_steps(
         given = tensors[counts[0] + 2 :]
         if memory is not None:
             memory.set_state(dict(zip(remembered, before[own:], strict=True)))
-        value, structure = _evaluate(loss, leaves, given[counts[1] :])
+        value, structure = evaluate(loss, leaves, given[counts[1] :])
         learned = {} if memory is None else memory.state()
         if learned.keys() != remembered.keys():
             raise NotCapturable("the objective remembers something new in a step")
@@ -152,7 +152,7 @@ def _matrix_work(program: Program) -> float:
     return work
 
 
-def _evaluate(loss: Loss, leaves: Sequence[Tensor], data: Sequence[Tensor]) -> tuple[Tensor, Any]:
+def evaluate(loss: Loss, leaves: Sequence[Tensor], data: Sequence[Tensor]) -> tuple[Tensor, Any]:
     """Return the numbers of a loss ``[k]`` and their structure, after its gradients were accumulated."""
     with poutine.trace(param_only=True) as recorded:
         value = loss(*data)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ember.errors import NotFiniteError
 from ember.infer.compiled_steps.arguments import Arguments
+from ember.infer.compiled_steps.captured import CapturedSteps
 from ember.infer.compiled_steps.execution import Execution
-from ember.infer.compiled_steps.native import NativeSteps
 from ember.infer.seed import draw_seed
 from ember.infer.training.steps import EagerSteps, blame_loss
 
@@ -24,20 +24,20 @@ class SwitchingSteps(EagerSteps):
     def __init__(self, svi: SVI, execution: Execution) -> None:
         super().__init__(svi)
         self._execution = execution
-        self._native: NativeSteps | None = None
+        self._captured: CapturedSteps | None = None
         self._seed: int | None = None  # drawn when machine code takes its first step
         self._number = 0  # of the next step of machine code
 
     def advance(self, num_steps: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """Take up to ``num_steps`` steps."""
         arguments = Arguments(args, kwargs)
-        native = self._native = self._execution.native(arguments)
-        if native is None:
-            # One at a time, since the next one may find machine code.
+        captured = self._captured = self._execution.captured(arguments)
+        if captured is None:
+            # One at a time, since the next one may find a program.
             return super().advance(1, args, kwargs)
-        if self._seed is None:
+        if self._seed is None and captured.draws_from_seed:
             self._seed = draw_seed()
-        losses, fine = native.take(num_steps, arguments, self._seed, self._number)
+        losses, fine = captured.take(num_steps, arguments, self._seed or 0, self._number)
         if not fine:
             refused = losses.pop()
             if not losses:
@@ -48,9 +48,9 @@ class SwitchingSteps(EagerSteps):
     def interrupt(self) -> None:
         """Stop after the present step."""
         super().interrupt()
-        native = self._native
-        if native is not None:
-            native.interrupt()
+        captured = self._captured
+        if captured is not None:
+            captured.interrupt()
 
     def state(self) -> dict[str, Any]:
         """Return the stream of machine code and the place in it."""

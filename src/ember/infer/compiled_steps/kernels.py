@@ -1,0 +1,163 @@
+"""Take gradient steps by calling torch's kernels one after the other, without handlers or autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_unflatten
+
+from ember.engine.capture import capture
+from ember.engine.inductor import compile_by_inductor
+from ember.engine.program import Program
+from ember.engine.refusal import NotCapturable
+from ember.engine.simplify import simplify
+from ember.engine.straight_line import compile_to_calls
+from ember.infer.compiled_steps.arguments import Arguments
+from ember.infer.compiled_steps.captured import CapturedSteps
+from ember.infer.compiled_steps.program import Loss, Memory, evaluate
+
+
+class KernelSteps(CapturedSteps):
+    """Steps whose loss and gradients are a captured program of torch's operations; the optimiser is its own.
+
+    They do what eager steps do, bit for bit, with the draws of torch's generator. What a network needs of a
+    step is its matrix products; this leaves little else.
+
+    :param loss_and_grads: called with the arguments; returns the loss and adds gradients to the parameters.
+    :param optim: the optimiser.
+    :param leaves: the parameters of a step.
+    :param reachable: what the loss may depend on besides: model, guide, objective.
+    :param memory: what the objective remembers from step to step.
+    :param by_inductor: let torch.compile fuse the operations; draws are others then.
+    :raises NotCapturable: if a step does what a program cannot say.
+    :raises NotInductable: if torch.compile cannot make anything of it.
+    """
+
+    draws_from_seed = False
+
+    def __init__(
+        self,
+        loss_and_grads: Loss,
+        optim: Callable[[Sequence[Tensor]], Any],
+        leaves: Sequence[Tensor],
+        arguments: Arguments,
+        reachable: Sequence[Any],
+        memory: Memory | None = None,
+        by_inductor: bool = False,
+    ) -> None:
+        super().__init__(loss_and_grads, leaves, arguments, reachable)
+        self._optim = optim
+        self._memory = memory
+        self._interrupted = False
+        self._gradients = self._captured(
+            lambda loss: capture_gradients(loss, self._leaves, arguments.tensors, memory)
+        )
+        program = self._gradients.program
+        if by_inductor:
+            self._run = compile_by_inductor(program, *self._inputs(arguments))
+        else:
+            self._run = compile_to_calls(program)
+
+    def take(self, num_steps: int, arguments: Arguments, seed: int, first: int = 0) -> tuple[list[Any], bool]:
+        """Take up to so many steps."""
+        arguments = arguments.in_form_of(self._arguments)
+        losses: list[Any] = []
+        fine = True
+        while len(losses) < num_steps and fine and not (self._interrupted and losses):
+            row, *results = self._run(*self._inputs(arguments))
+            *numbers, counts = row.tolist()
+            losses.append(tree_unflatten(numbers, self._gradients.structure))
+            fine = bool(counts)
+            if fine:
+                self._update(results)
+        self._interrupted = False
+        return losses, fine
+
+    def interrupt(self) -> None:
+        """Stop after the present step; from any thread."""
+        self._interrupted = True
+
+    def _inputs(self, arguments: Arguments) -> list[Tensor]:
+        state = [] if self._memory is None else self._memory.state().values()
+        return [*state, *arguments.tensors, *self._leaves]
+
+    def _update(self, results: list[Tensor]) -> None:
+        """Let the optimiser update the parameters, and the objective remember."""
+        gradients = results[: len(self._gradients.has_gradient)]
+        for place, gradient in zip(self._gradients.has_gradient, gradients, strict=True):
+            leaf = self._leaves[place]
+            if gradient.stride() != leaf.stride():  # fused optimisers go through both memories in step
+                gradient = torch.empty_like(leaf, requires_grad=False).copy_(gradient)
+            leaf.grad = gradient
+        self._optim(self._leaves)
+        for leaf in self._leaves:
+            leaf.grad = None
+        if self._memory is not None:
+            self._memory.set_state(dict(zip(self._memory.state(), results[len(gradients) :], strict=True)))
+
+
+@dataclass(frozen=True)
+class GradientProgram:
+    """A loss and its gradients as one program of torch's operations.
+
+    Inputs: memory of the objective, data, parameters. Outputs: the numbers of the loss and whether it and
+    its gradients are finite ``[k + 1]``, gradients, memory after the step.
+
+    :ivar has_gradient: positions of the parameters that have a gradient.
+    :ivar structure: how to nest the k numbers of a loss.
+    """
+
+    program: Program
+    has_gradient: list[int]
+    structure: Any
+
+
+def capture_gradients(
+    loss: Loss, leaves: Sequence[Tensor], data: Sequence[Tensor], memory: Memory | None = None
+) -> GradientProgram:
+    """Capture a loss with its gradients.
+
+    :param loss: called with the data; its draws stay draws from torch's generator.
+    :param leaves: the parameters that it uses, all of them.
+    :param memory: what the objective remembers.
+    :raises NotCapturable: if the loss does what a program cannot say.
+    """
+    remembered = {} if memory is None else memory.state()
+    structure: Any = None
+    has_gradient: list[int] = []
+
+    def step(*tensors: Tensor) -> list[Tensor]:
+        nonlocal structure, has_gradient
+        if memory is not None:
+            memory.set_state(dict(zip(remembered, tensors[: len(remembered)], strict=True)))
+        value, structure = evaluate(loss, leaves, tensors[len(remembered) :])
+        learned = {} if memory is None else memory.state()
+        if learned.keys() != remembered.keys():
+            raise NotCapturable("the objective remembers something new in a step")
+        with torch.no_grad():
+            has_gradient = [place for place, leaf in enumerate(leaves) if leaf.grad is not None]
+            gradients = [leaf.grad.detach() for leaf in leaves if leaf.grad is not None]
+            # A sum is finite only if its terms are.
+            checked = [value.sum(), *(each.sum().to(value.dtype) for each in gradients)]
+            fine = torch.isfinite(torch.stack(checked)).all()
+            row = torch.cat([value, fine.to(value.dtype).reshape(1)])
+        return [row, *gradients, *(learned[name] for name in remembered)]
+
+    try:
+        captured = capture(
+            step,
+            *remembered.values(),
+            *data,
+            lift=leaves,
+            collect_gradients=True,
+            closed_over="constant",
+            for_kernels=True,
+        )
+    finally:
+        if memory is not None:
+            memory.set_state(remembered)
+    return GradientProgram(simplify(captured), has_gradient, structure)

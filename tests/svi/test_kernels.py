@@ -25,8 +25,8 @@ class Autoencoder(nn.Module):
 
     def __init__(self, *inside):
         super().__init__()
-        self.encoder = nn.Sequential(nn.Linear(400, 300), nn.Softplus(), *inside, nn.Linear(300, 40))
-        self.decoder = nn.Sequential(nn.Linear(20, 300), nn.Tanh(), *inside, nn.Linear(300, 400))
+        self.encoder = nn.Sequential(nn.Linear(400, 400), nn.Softplus(), *inside, nn.Linear(400, 40))
+        self.decoder = nn.Sequential(nn.Linear(20, 400), nn.Tanh(), *inside, nn.Linear(400, 400))
 
     def model(self, x):
         ember.module("decoder", self.decoder)
@@ -73,7 +73,7 @@ def assert_same(make, batches=(X,), num_steps=EAGER_STEPS + 5):
     assert all(torch.equal(found[1][name], value) for name, value in expected[1].items())
 
 
-@pytest.mark.parametrize("inside", [(), (nn.Dropout(0.3),), (nn.LayerNorm(300), nn.GELU())])
+@pytest.mark.parametrize("inside", [(), (nn.Dropout(0.3),), (nn.LayerNorm(400), nn.GELU())])
 def test_networks_take_the_steps_of_eager_execution(inside):
     assert_same(autoencoder(*inside))
 

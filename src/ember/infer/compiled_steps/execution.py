@@ -162,8 +162,7 @@ class Execution:
             return self._kernels(kind, by_inductor=True)
         except (NotCapturable, NotInductable) as reason:
             raise ExecutionError(
-                f"SVI cannot run by torch.compile: {reason}\n"
-                "  fix: use execution='auto', 'native' or 'eager'"
+                f"SVI cannot run by torch.compile: {reason}\n  fix: use execution='auto', 'native' or 'eager'"
             ) from reason
 
     def _native(self, kind: _Kind, arguments: Arguments, most_matrix_work: float = math.inf) -> NativeSteps:

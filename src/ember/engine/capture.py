@@ -60,9 +60,12 @@ def capture(
     if active_recorder.get() is not None:
         raise NotCapturable("a capture inside a capture")
     # Another thread may draw meanwhile; what the function itself draws shows in every attempt.
+    seed = torch.initial_seed()
     for _ in range(_ATTEMPTS if threading.active_count() > 1 else 0):
         with contextlib.suppress(_GeneratorsMoved):
             return _capture(fn, inputs, key, lift, collect_gradients, closed_over, where, for_kernels)
+        if torch.initial_seed() != seed:
+            raise NotCapturable("the function seeds a random number generator")
     return _capture(fn, inputs, key, lift, collect_gradients, closed_over, where, for_kernels)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random as python_random
+import threading
 
 import numpy as np
 import pytest
@@ -301,3 +302,15 @@ def test_refused(name):
     with pytest.raises(NotCapturable):
         capture(REFUSED[name], torch.ones(3), key=KEY)
     assert OUTSIDE.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_seed_is_seen_while_other_threads_run():
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        torch.manual_seed(0)
+        test_refused("a seed of its own")
+    finally:
+        stop.set()
+        thread.join()

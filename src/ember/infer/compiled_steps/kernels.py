@@ -24,8 +24,8 @@ from ember.infer.compiled_steps.program import Loss, Memory, evaluate
 class KernelSteps(CapturedSteps):
     """Steps whose loss and gradients are a captured program of torch's operations; the optimiser is its own.
 
-    They do what eager steps do, bit for bit, with the draws of torch's generator. What a network needs of a
-    step is its matrix products; this leaves little else.
+    They do what eager steps do, up to the rounding of sums in another order, with the same draws of torch's
+    generator. What a network needs of a step is its matrix products; this leaves little else.
 
     :param loss_and_grads: called with the arguments; returns the loss and adds gradients to the parameters.
     :param optim: the optimiser.

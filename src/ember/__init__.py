@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ember.model.picture import render_model
 
 # Imported when first asked for, since a program that only builds models needs none of them.
-_SUBPACKAGES = ("compat", "engine", "infer", "nn", "ops", "optim")
+_SUBPACKAGES = ("compat", "contrib", "engine", "infer", "nn", "ops", "optim")
 
 
 def __getattr__(name: str) -> Any:
@@ -48,7 +48,7 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module("ember.compat.legacy"), name)
     if name == "render_model":
         return importlib.import_module("ember.model.picture").render_model
-    if name in ("util", "contrib", "generic"):  # Pyro's names for what ember keeps elsewhere
+    if name in ("util", "generic"):  # Pyro's names for what ember keeps elsewhere
         return _pyro_module(name)
     raise AttributeError(f"ember has no attribute '{name}', or not yet in version {__version__}")
 

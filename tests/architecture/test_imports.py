@@ -40,10 +40,22 @@ ARROWS = {
         "distributions",
         "ops",
     },
+    "contrib": {
+        "ember",
+        "primitives",
+        "poutine",
+        "params",
+        "distributions",
+        "model",
+        "ops",
+        "nn",
+        "optim",
+        "infer",
+    },
     **{leaf: set() for leaf in LEAVES},
 }
 # Imports inside functions: the lazy names of the package itself, and the table of Pyro's paths.
-LAZY = {"ember", "ember.elsewhere", "ember.compat.facade"}
+LAZY = {"ember", "ember.elsewhere", "ember.compat.facade", "ember.contrib"}
 
 
 def offences(imports: list[Import]) -> list[str]:

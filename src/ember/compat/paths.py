@@ -20,6 +20,7 @@ _NN = ("ember.nn",)
 
 TABLE: dict[str, tuple[str, ...]] = {
     "contrib.autoguide": _GUIDES,
+    "contrib.gp.util": ("ember.contrib.gp.posterior",),
     "contrib.zuko": ("ember.distributions.zuko_distribution",),
     "distributions.conditional": _DISTRIBUTIONS,
     "distributions.constraints.biject_to": ("torch.distributions:biject_to",),

@@ -55,7 +55,7 @@ ARROWS = {
     **{leaf: set() for leaf in LEAVES},
 }
 # Imports inside functions: the lazy names of the package itself, and the table of Pyro's paths.
-LAZY = {"ember", "ember.elsewhere", "ember.compat.facade", "ember.contrib"}
+LAZY = {"ember", "ember.elsewhere", "ember.compat.facade"}
 
 
 def offences(imports: list[Import]) -> list[str]:

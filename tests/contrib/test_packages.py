@@ -30,5 +30,5 @@ def test_packages_are_found_by_name():
     import ember
 
     assert ember.contrib.gp.kernels.RBF is not None
-    with pytest.raises(AttributeError, match="no package 'nothing'"):
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = ember.contrib.nothing

@@ -71,7 +71,7 @@ def test_values_that_change_are_looked_up_each_time(installed):
 @pytest.mark.parametrize(
     ("statement", "name"),
     [
-        ("import pyro.contrib.nothing", "pyro.contrib"),
+        ("import pyro.contrib.nothing", "pyro.contrib.nothing"),
         ("import pyro.nothing", "pyro.nothing"),
         ("from pyro import nothing", "pyro.nothing"),
         ("from pyro.distributions import Nothing", "pyro.distributions.Nothing"),

@@ -91,6 +91,24 @@ def test_schedules_change_the_rate_without_compiling_again():
     torch.testing.assert_close(results["native"], results["eager"], rtol=1e-4, atol=1e-5)
 
 
+def test_rates_may_be_changed_parameter_by_parameter():
+    def make(execution):
+        return SVI(schools, AutoDelta(schools), optim.Adam({"lr": 0.1}), Trace_ELBO(), execution=execution)
+
+    results = {}
+    for execution in ("eager", "native"):
+        _, before, svi = fit(execution, 5, make, SIGMA, Y)
+        for index, optimizer in enumerate(svi.optim.optim_objs.values()):
+            for group in optimizer.param_groups:
+                group["lr"] *= float(index == 0)
+        for _ in range(4):
+            svi.step(SIGMA, Y)
+        results[execution] = values()
+        moved = [not torch.equal(value, before[name]) for name, value in results[execution].items()]
+        assert moved == [True, False, False]
+    torch.testing.assert_close(results["native"], results["eager"], rtol=1e-4, atol=1e-5)
+
+
 def test_new_data_of_equal_shape_are_read_and_cost_nothing():
     def make(execution):
         return SVI(schools, AutoDelta(schools), optim.Adam({"lr": 0.02}), Trace_ELBO(), execution=execution)

@@ -36,8 +36,9 @@ class FunctionalOptimizer:
     def __init__(self, members: Sequence[_Member]) -> None:
         self._members = tuple(members)
         self._places = [(member.kept, key) for member in members for key in member.keys]
+        # A group's list of parameters is a new one when a parameter leaves it.
         self._options = [
-            (group, group.options, rate)
+            (group, group.params, group.options, rate)
             for group, rate in {member.group: member.rule.rate for member in members}.items()
         ]
 
@@ -54,7 +55,9 @@ class FunctionalOptimizer:
 
     def is_current(self) -> bool:
         """Whether groups, options except learning rates, and places of states are those that were bound."""
-        for group, options, rate in self._options:
+        for group, params, options, rate in self._options:
+            if group.params is not params:
+                return False
             for key, value in group.optimizer.param_groups[0].items():
                 if (
                     key not in ("params", rate)

@@ -55,6 +55,7 @@ class PyroOptim:
         self._members: dict[Tensor, tuple[Group, dict[str, Any]]] = {}  # leaf → its group, its clipping
         self._leaves: dict[str, Tensor] = {}  # name → the leaf that was last seen under it
         self._waiting: dict[str, dict[str, Any]] = {}  # states of parameters not seen yet
+        self._apart = False  # whether each parameter has a group of its own
 
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
         """Update the parameters (unconstrained leaves) by their gradients."""
@@ -74,6 +75,25 @@ class PyroOptim:
     def membership(self, param: Tensor) -> tuple[Group, dict[str, Any]]:
         """Return the group that updates a parameter, which is found for a new one, and how to clip."""
         return self._members.get(param) or self._admit(param)
+
+    @property
+    def optim_objs(self) -> dict[Tensor, Any]:
+        """The torch optimiser (or scheduler) of each parameter that was seen.
+
+        Programs change options through them; so from here on, each parameter has an optimiser of its own.
+        """
+        if not self._apart:
+            self._apart = True
+            for leaf, (group, clip) in list(self._members.items()):
+                if len(group.params) > 1:
+                    name, state = get_param_store().param_name(leaf), group.state_of(leaf)
+                    group.remove(leaf)
+                    alone = self._make_group(leaf, name)
+                    _restore_options(alone, state, name)
+                    alone.restore(leaf, state)
+                    self._groups.append(alone)
+                    self._members[leaf] = alone, clip
+        return {leaf: group.scheduler or group.optimizer for leaf, (group, _) in self._members.items()}
 
     def functional(self, params: Sequence[Tensor]) -> FunctionalOptimizer | None:
         """Return the update as a function of tensors, or None if there is none for one of the parameters."""
@@ -104,7 +124,7 @@ class PyroOptim:
         saved = self._waiting.pop(name, None) if name is not None else None
         if saved is not None:
             _restore_options(fresh, saved, name)
-        for group in self._groups:
+        for group in () if self._apart else self._groups:
             if type(group.optimizer) is type(fresh.optimizer) and group.accepts(
                 fresh.options, fresh.schedule()
             ):

@@ -133,3 +133,26 @@ def test_svi_moves_towards_the_posterior(objective):
         svi.step()
     assert 0.3 < ember.param("loc").item() < 1.3
     svi.evaluate_loss()
+
+
+class LossOnly(infer.ELBO):
+    """An objective of a user, who defines the losses and no estimator."""
+
+    def differentiable_loss(self, model, guide, *args, **kwargs):
+        guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+        return guide_trace.log_prob_sum() - model_trace.log_prob_sum()
+
+    def loss_and_grads(self, model, guide, *args, **kwargs):
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        loss.backward()
+        return loss.item()
+
+
+def test_objectives_of_users_may_define_losses_only():
+    svi = infer.SVI(model, loose_guide, optim.Adam({"lr": 0.1}), LossOnly())
+    for _ in range(60):
+        svi.step()
+    assert 0.3 < ember.param("loc").item() < 1.3
+    with pytest.raises(NotImplementedError, match="LossOnly"):
+        svi.evaluate_loss()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,11 +27,11 @@ from ember.poutine.trace_struct import Trace
 PARTICLES = "num_particles_vectorized"  # the plate over vectorised particles
 
 
-class ELBO(ABC):
+class ELBO:
     """Base class of objectives that compare a model's trace with its guide's.
 
-    Subclasses define :meth:`estimate`. ``elbo(model, guide)`` is a ``torch.nn.Module`` whose forward is the
-    differentiable loss.
+    Subclasses define :meth:`estimate`, or the losses themselves. ``elbo(model, guide)`` is a
+    ``torch.nn.Module`` whose forward is the differentiable loss.
 
     :param num_particles: number of draws from the guide that are averaged.
     :param max_plate_nesting: number of batch dims that plates use; found by a run if needed.
@@ -80,12 +79,12 @@ class ELBO(ABC):
     def __call__(self, model: Callable[..., Any], guide: Callable[..., Any]) -> ELBOModule:
         return ELBOModule(model, guide, self)
 
-    @abstractmethod
     def estimate(self, model_trace: Trace, guide_trace: Trace) -> tuple[Tensor, Tensor]:
         """Return one draw's bound and a surrogate with the bound's gradient; both scalars.
 
         The traces hold log probabilities (the guide's also score parts) and no sites of subsampling plates.
         """
+        raise NotImplementedError(f"{type(self).__name__} defines neither estimate nor the loss asked for")
 
     def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the negative bound, a float (a scalar tensor under a capture), without gradients."""

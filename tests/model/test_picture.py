@@ -7,7 +7,7 @@ import torch
 
 import ember
 import ember.distributions as dist
-from ember.infer.inspect import get_dependencies, render_model
+from ember.infer.inspect import get_dependencies, get_model_relations, render_model
 from ember.model.dependencies import follow
 from ember.ops.indexing import Vindex
 
@@ -61,6 +61,25 @@ def test_dependencies(model, prior, posterior):
 def test_observed_sites_may_be_listed():
     found = get_dependencies(pair, include_obs=True)["posterior_dependencies"]
     assert found == {"a": {"a": NONE, "b": NONE}, "b": {"b": NONE}}
+
+
+def test_relations_of_a_model():
+    def model(y):
+        scale = ember.param("scale", torch.tensor(1.0), constraint=dist.constraints.positive)
+        a = ember.sample("a", dist.Normal(0.0, 1.0))
+        with ember.plate("n", 4):
+            b = ember.sample("b", dist.Normal(a, scale).expand([3]).to_event(1))
+            c = ember.deterministic("c", b.sum(-1), event_dim=0)
+            ember.sample("y", dist.Laplace(c, 1.0), obs=y)
+
+    assert get_model_relations(model, (torch.zeros(4),)) == {
+        "sample_sample": {"a": [], "b": ["a"], "c": ["b"], "y": ["c"]},
+        "sample_param": {"a": [], "b": ["scale"], "c": [], "y": []},
+        "sample_dist": {"a": "Normal", "b": "Normal", "c": "Deterministic", "y": "Laplace"},
+        "param_constraint": {"scale": str(dist.constraints.positive)},
+        "plate_sample": {"n": ["b", "c", "y"]},
+        "observed": ["c", "y"],
+    }
 
 
 def parents(model, *args, **kwargs):

@@ -150,3 +150,45 @@ def get_dependencies(
                     joined = (plates[first] & plates[second]) - plates[name]
                     posterior[first].setdefault(second, set()).update(joined)
     return {"prior_dependencies": prior, "posterior_dependencies": posterior}
+
+
+def get_model_relations(
+    model: Callable[..., Any],
+    model_args: tuple[Any, ...] | None = None,
+    model_kwargs: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the structure of a model in plain lists and texts, for drawing and reports.
+
+    :returns: a dict of ``sample_sample`` and ``sample_param`` (site → sites and params that it depends on
+        directly), ``sample_dist`` (site → name of its distribution), ``param_constraint`` (param → text),
+        ``plate_sample`` (plate → its sites) and ``observed`` (sites with a value given or computed).
+    """
+    sites = follow(model, model_args or (), model_kwargs, with_deterministic=True)
+    params = {name: each for name, each in sites.items() if each.kind == "param"}
+    samples = {name: each for name, each in sites.items() if each.kind != "param"}
+    plates: dict[str, list[str]] = {}
+    for name, each in samples.items():
+        for frame in each.plates:
+            plates.setdefault(frame.name, []).append(name)
+    return {
+        "sample_sample": {
+            name: [parent for parent in each.parents if parent in samples] for name, each in samples.items()
+        },
+        "sample_param": {
+            name: [parent for parent in each.parents if parent in params] for name, each in samples.items()
+        },
+        "sample_dist": {
+            name: "Deterministic" if each.kind == "deterministic" else type(innermost(each.fn)).__name__
+            for name, each in samples.items()
+        },
+        "param_constraint": {name: str(each.fn) for name, each in params.items()},
+        "plate_sample": plates,
+        "observed": [name for name, each in samples.items() if each.kind != "latent"],
+    }
+
+
+def innermost(fn: Any) -> Any:
+    """Return the distribution inside what plates, masks and ``to_event`` wrap around it."""
+    while type(fn).__name__ in ("Independent", "ExpandedDistribution", "MaskedDistribution"):
+        fn = fn.base_dist
+    return fn

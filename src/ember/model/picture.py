@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ember.errors import message
-from ember.model.dependencies import SiteRelation, follow
+from ember.model.dependencies import SiteRelation, follow, innermost
 
 _STYLES = {
     "latent": "shape=ellipse, style=filled, fillcolor=white",
@@ -148,13 +148,7 @@ def _legend(sites: Iterable[SiteRelation]) -> str:
     """Return a line for each site: its distribution, or its constraint."""
     lines = []
     for each in sites:
-        fn = each.fn
-        while hasattr(fn, "base_dist") and type(fn).__name__ in (
-            "Independent",
-            "ExpandedDistribution",
-            "MaskedDistribution",
-        ):
-            fn = fn.base_dist
+        fn = innermost(each.fn)
         if each.kind == "param":
             lines.append(f"{each.name} ∈ {type(fn).__name__.lstrip('_')}")
         elif each.kind != "deterministic":

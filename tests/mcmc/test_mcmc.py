@@ -525,6 +525,7 @@ def test_stateful_form_of_a_kernel():
     kernel = NUTS(normal_normal)
     kernel.setup(50, Y)
     params = kernel.initial_params
+    assert set(kernel.transforms) == {"mu"}
     draws = []
     for index in range(350):
         params = kernel.sample(params)

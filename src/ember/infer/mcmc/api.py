@@ -154,8 +154,8 @@ class MCMC:
         kernel = self.kernel
         sampler: Sampler
         if isinstance(kernel, HMC):
-            if self.transforms is not None and kernel.transforms is None:
-                kernel.transforms = dict(self.transforms)
+            if self.transforms is not None and kernel.given_transforms is None:
+                kernel.given_transforms = dict(self.transforms)
             self.density, starts = kernel.prepare(
                 args, kwargs, self.initial_params, self.num_chains, seed, not self.disable_validation
             )

@@ -18,7 +18,7 @@ from ember.infer.mcmc.execution import make_sampler
 from ember.infer.mcmc.mcmc_kernel import MCMCKernel
 from ember.infer.mcmc.native import NativeSampler
 from ember.infer.mcmc.potential import PotentialDensity
-from ember.infer.mcmc.preparation import coordinates, first_positions, from_potential
+from ember.infer.mcmc.preparation import coordinates, first_positions, from_potential, require, unconstraining
 from ember.infer.mcmc.sampler import HamiltonianSampler, Plan
 from ember.infer.mcmc.starting import StartingDensity
 from ember.infer.seed import draw_seed
@@ -94,19 +94,19 @@ class HMC(MCMCKernel):
                     actual="both" if model is not None else "neither",
                 )
             )
-        _require(step_size > 0, "step_size", "a positive number", step_size)
-        _require(0 < target_accept_prob < 1, "target_accept_prob", "a number in (0, 1)", target_accept_prob)
-        _require(num_steps is None or num_steps >= 1, "num_steps", "at least 1", num_steps)
+        require(step_size > 0, "step_size", "a positive number", step_size)
+        require(0 < target_accept_prob < 1, "target_accept_prob", "a number in (0, 1)", target_accept_prob)
+        require(num_steps is None or num_steps >= 1, "num_steps", "at least 1", num_steps)
         if trajectory_length is None:
             trajectory_length = 2 * math.pi if num_steps is None else step_size * num_steps
-        _require(trajectory_length > 0, "trajectory_length", "a positive number", trajectory_length)
+        require(trajectory_length > 0, "trajectory_length", "a positive number", trajectory_length)
         if jit_compile:
             warnings.warn(
                 "jit_compile has no effect: ember chooses how to execute a model (see settings.execution)"
             )
         self.model = model
         self.potential_fn = potential_fn
-        self.transforms = None if transforms is None else dict(transforms)
+        self.given_transforms = None if transforms is None else dict(transforms)
         self.trajectory_length = trajectory_length
         self.init_strategy = init_strategy
         self.sum_discrete = sum_discrete
@@ -115,7 +115,7 @@ class HMC(MCMCKernel):
         self._first_step_size = float(step_size)
         self._adapt = (adapt_step_size, adapt_mass_matrix)
         self._full_mass = full_mass
-        _require(
+        require(
             metric is None or not full_mass or metric == "dense", "metric", "none beside full_mass", metric
         )
         self._metric: MetricName = metric or ("dense" if full_mass else "diagonal")
@@ -149,7 +149,7 @@ class HMC(MCMCKernel):
         :raises InitialisationError: if no starting point is found.
         """
         if self.potential_fn is not None:
-            prepared = from_potential(self.potential_fn, self.transforms, initial_params, num_chains)
+            prepared = from_potential(self.potential_fn, self.given_transforms, initial_params, num_chains)
             self.density, self._starting = prepared[0], StartingDensity(prepared[0])
             return prepared
         assert self.model is not None
@@ -157,7 +157,7 @@ class HMC(MCMCKernel):
             self.model,
             args,
             kwargs,
-            transforms=self.transforms,
+            transforms=self.given_transforms,
             init_strategy=self.init_strategy,
             seed=seed,
             validate=validate,
@@ -229,6 +229,11 @@ class HMC(MCMCKernel):
             value = metric.variance if isinstance(metric, Diagonal) else metric.covariance
         return {tuple(self.density.layout.blocks): value}
 
+    @property
+    def transforms(self) -> dict[str, Any] | None:
+        """Maps from constrained to unconstrained values by site: those given, and all once it is set up."""
+        return self.given_transforms if self.density is None else unconstraining(self.density)
+
     # -- the stateful form: setup and sample ---------------------------------------------------------------
 
     def setup(self, warmup_steps: int, *args: Any, **kwargs: Any) -> None:
@@ -293,8 +298,3 @@ class HMC(MCMCKernel):
             "divergences": list(self._divergences),
             "acceptance rate": sum(acceptance) / len(acceptance) if acceptance else math.nan,
         }
-
-
-def _require(holds: bool, name: str, expected: str, actual: Any) -> None:
-    if not holds:
-        raise ValueError(message(f"invalid {name}", expected=expected, actual=f"{name}={actual!r}"))

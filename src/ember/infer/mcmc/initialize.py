@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions.transforms import identity_transform
 
 from ember.engine import random
+from ember.infer.mcmc.preparation import unconstraining
 from ember.infer.seed import draw_seed
 from ember.model.density import Density
 from ember.model.initialisation import InitStrategy
@@ -52,8 +52,4 @@ def initialize_model(
         parts = [params[name].to(torch.float64).reshape(-1) for name in density.layout.blocks]
         return -density.log_density(torch.cat(parts))
 
-    maps = {
-        name: identity_transform if block.transform is None else block.transform.inv
-        for name, block in density.layout.blocks.items()
-    }
-    return values, potential_fn, maps, density.sites.trace
+    return values, potential_fn, unconstraining(density), density.sites.trace

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions.transforms import identity_transform
 
 from ember.engine import random
 from ember.errors import message
@@ -67,6 +68,20 @@ def first_positions(
             for chain in range(num_chains)
         ]
     )
+
+
+def unconstraining(density: Density | PotentialDensity) -> dict[str, Any]:
+    """Return the map from constrained to unconstrained values of each site."""
+    return {
+        name: identity_transform if block.transform is None else block.transform.inv
+        for name, block in density.layout.blocks.items()
+    }
+
+
+def require(holds: bool, name: str, expected: str, actual: Any) -> None:
+    """Raise ValueError for an option out of range."""
+    if not holds:
+        raise ValueError(message(f"invalid {name}", expected=expected, actual=f"{name}={actual!r}"))
 
 
 def coordinates(density: Density | PotentialDensity, names: Sequence[str]) -> tuple[int, ...]:

@@ -46,6 +46,7 @@ CONSTRAINTS = [
     ("positive_definite", constraints.positive_definite, (4, 6)),
     ("corr_cholesky", constraints.corr_cholesky, (4, 6)),
     ("corr_matrix", constraints.corr_matrix, (4, 6)),
+    ("mixture", constraints.MixtureSameFamilyConstraint(constraints.positive), (4, 3)),
     ("independent", constraints.independent(constraints.positive, 1), (4, 3)),
     ("stack", constraints.stack([constraints.positive, constraints.real, constraints.unit_interval], -1), (4, 3)),
     ("cat", constraints.cat([constraints.positive, constraints.real], -1, [2, 1]), (4, 3)),

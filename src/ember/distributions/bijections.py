@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
 from torch.distributions.constraint_registry import biject_to, transform_to
+from torch.distributions.constraints import Constraint
 from torch.distributions.transforms import (
     ComposeTransform,
     ExpTransform,
@@ -100,6 +102,27 @@ def _biject_to_stack(constraint: Any) -> Transform:
 @transform_to.register(constraints.stack)
 def _transform_to_stack(constraint: Any) -> Transform:
     return StackTransform([transform_to(each) for each in constraint.cseq], constraint.dim)
+
+
+@biject_to.register(constraints.MixtureSameFamilyConstraint)
+def _biject_to_mixture(constraint: Any) -> Transform:
+    """Return the components' bijection, where they have one support."""
+    if _varies(constraint.base_constraint):
+        raise NotImplementedError("the components of the mixture may have different supports")
+    return biject_to(constraint.base_constraint)
+
+
+def _varies(constraint: Any) -> bool:
+    """Whether a constraint has bounds by element."""
+    return any(
+        (isinstance(each, Tensor) and each.numel() > 1) or (isinstance(each, Constraint) and _varies(each))
+        for each in vars(constraint).values()
+    )
+
+
+@transform_to.register(constraints.MixtureSameFamilyConstraint)
+def _transform_to_mixture(constraint: Any) -> Transform:
+    return _biject_to_mixture(constraint)
 
 
 @biject_to.register(constraints.extended_interval)

@@ -41,6 +41,9 @@ def _draw_stacked(step: StackedStep, temperature: int, drawn: dict[int, Factor])
     """Draw the variables that were summed out together."""
     tensor, plates = step.tensor, step.plate_names
     first = 1 + len(plates)
+    # Rows and plates to the front, the variables behind them.
+    tensor = tensor.permute(-1, *range(-first, -1), *range(tensor.ndim - first))
+    tensor = tensor.expand(len(step.dropped), *tensor.shape[1:])
     for column in zip(*step.others, strict=True):
         tensor = tensor.movedim(first, -1)  # the next of the others; the first axis of all goes last
         index = torch.stack(

@@ -163,7 +163,7 @@ def _is_one(scale: Any) -> bool:
 def _product(factor: Factor | Rows, plates: Plates, parent: Plates) -> Factor | Rows:
     """Multiply a factor over plates."""
     if isinstance(factor, Rows):
-        axes = [1 + factor.plate_names.index(plate) for plate in plates]
+        axes = [len(factor.sizes) + factor.plate_names.index(plate) for plate in plates]
         names = tuple(name for name in factor.plate_names if name not in plates)
         return factor._replace(tensor=factor.tensor.sum(axes), plate_names=names)
     axes = [factor.dims.index(plate) for plate in plates]

@@ -101,15 +101,17 @@ def _together(group: Sequence[tuple[Any, _Form]], masked: bool, provenance: Prov
         renewed = _renewed(first, form, leaves)
         factor = factor_of(renewed, unexpanded(renewed).log_prob(renewed["value"]), masked)
         template.append(rows_of(factor))
-        return template[-1].tensor.squeeze(0), _is_fine(renewed)
+        return template[-1].tensor.squeeze(-1), _is_fine(renewed)
 
     tensors = [tensor for tensor, _ in stacked]
     try:
         if any(varies):
-            tensor, fine = torch.vmap(score_row, tuple(0 if each else None for each in varies))(*tensors)
+            in_dims = tuple(0 if each else None for each in varies)
+            tensor, fine = torch.vmap(score_row, in_dims)(*tensors)
+            tensor = tensor.movedim(0, -1)
         else:
             tensor, fine = score_row(*tensors)
-            tensor = tensor.expand(len(group), *tensor.shape)
+            tensor = tensor.unsqueeze(-1)
     except RuntimeError:  # a family whose log probability cannot be batched
         return None
     if _is_validated(first) and not bool(fine.all()):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ember.poutine.factors import Variable
-from ember.poutine.rows import Rows, gathered, joined, scale_key, take_rows
+from ember.poutine.rows import Rows, gathered, joined, scale_key
 
 _FEWEST = 3  # like variables; fewer are summed out one by one
 _LARGEST = 2**24  # elements of one table
@@ -24,7 +24,7 @@ Reduce = Callable[[Tensor, list[int]], Tensor]
 
 
 class StackedStep(NamedTuple):
-    """One summation of many variables: ``tensor`` is over rows, plates, ``others`` and, last, ``dropped``."""
+    """One summation of many variables: ``tensor`` is over ``others``, ``dropped``, plates and, last, rows."""
 
     tensor: Tensor
     plate_names: tuple[str, ...]
@@ -80,7 +80,7 @@ def sum_alike(
     repeats = 1
     for rows in gathered(factors):
         shape, names, scale, dtype = rows.form
-        plate_sizes = shape[: len(names)]
+        plate_sizes = shape[len(shape) - len(names) :]
         repeats = max(repeats, math.prod(plate_sizes))
         kind = kinds.setdefault((plate_sizes, names, scale, dtype), len(kinds))
         if kind == len(scales):
@@ -107,21 +107,20 @@ def _run(
 ) -> None:
     """Take one round: change the factors that are left, and append the step."""
     some = live[each.parts[0].form]
-    plates = len(some.plate_names)
     width = len(each.others[0]) + 1
     operands = []
     for part in each.parts:
-        tensor = take_rows(live[part.form].tensor, part.positions)
+        tensor = live[part.form].numbers(part.positions)
         order = sorted(range(len(part.axes)), key=part.axes.__getitem__)
         if order != list(range(len(order))):
-            tensor = tensor.permute(*range(1 + plates), *(1 + plates + axis for axis in order))
-        sizes = iter(tensor.shape[1 + plates :])
+            tensor = tensor.permute(*order, *range(len(order), tensor.ndim))
+        sizes = iter(tensor.shape)
         shape = [next(sizes) if axis in part.axes else 1 for axis in range(width)]
-        operands.append(tensor.reshape((*tensor.shape[: 1 + plates], *shape)))
+        operands.append(tensor.reshape((*shape, *sizes)))
     table = functools.reduce(lambda a, b: a + b, operands)
     others = tuple(tuple(identities[v] for v in row) for row in each.others)
     steps.append(StackedStep(table, some.plate_names, others, tuple(identities[v] for v in each.dropped)))
-    result = Rows(reduce(table, [table.ndim - 1]), others, some.plate_names, some.scale)
+    result = Rows(reduce(table, [width - 1]), others, some.plate_names, some.scale)
     for form, positions in each.kept:
         if positions:
             live[form] = live[form].take(positions)

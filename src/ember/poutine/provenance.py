@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ember.poutine.rows import take_rows
+from ember.poutine.rows import take
 
 # Functions that draw, or whose results hold no numbers yet; no call of theirs equals another.
 _OPAQUE = (
@@ -153,7 +153,7 @@ class Provenance(TorchFunctionMode):
         if 2 * len(distinct) <= len(numbers):
             few, _ = self.stack([tensors[position] for position in distinct])
             row = {numbers[position]: row for row, position in enumerate(distinct)}
-            return take_rows(few, [row[number] for number in numbers]), True
+            return take(few, [row[number] for number in numbers], 0), True
         again = self._all_again(numbers)
         if again is None or again.shape[1:] != tensors[0].shape or again.dtype != tensors[0].dtype:
             again = torch.stack(list(tensors))
@@ -224,7 +224,7 @@ class Provenance(TorchFunctionMode):
         else:
             dim = sum(map(_takes_dim, before))
         size = source.shape[dim]
-        rows = take_rows(source.movedim(dim, 0), [value % size for value in values])
+        rows = take(source.movedim(dim, 0), [value % size for value in values], 0)
         full = _Nest(slice, (_Number(type(None), None),) * 3)
         rest = (*before, *after)
         if all(item == full for item in rest):

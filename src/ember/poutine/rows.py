@@ -14,8 +14,9 @@ from ember.poutine.factors import Factor, Plates
 class Rows(NamedTuple):
     """Factors that differ only in their numbers and in the variables that they are over.
 
-    The tensor has one axis for the rows, then one for each plate, then one for each variable; ``variables``
-    are those of each row, in the order of their axes.
+    The tensor has one axis for each variable, then one for each plate, then one for the rows: the many come
+    last, where they are neighbours in memory. Where all rows have the same numbers, the last axis may have
+    size 1. ``variables`` are those of each row, in the order of their axes.
     """
 
     tensor: Tensor
@@ -31,24 +32,34 @@ class Rows(NamedTuple):
     @property
     def sizes(self) -> tuple[int, ...]:
         """Sizes of the variables of each row."""
-        return tuple(self.tensor.shape[1 + len(self.plate_names) :])
+        return tuple(self.tensor.shape[: self.tensor.ndim - 1 - len(self.plate_names)])
 
     @property
     def form(self) -> Any:
         """What rows must have in common to be in one tensor."""
-        return tuple(self.tensor.shape[1:]), self.plate_names, scale_key(self.scale), self.tensor.dtype
+        return tuple(self.tensor.shape[:-1]), self.plate_names, scale_key(self.scale), self.tensor.dtype
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all rows have the same numbers, held once."""
+        return self.tensor.shape[-1] < len(self.variables)
 
     def row(self, position: int) -> Factor:
         """Return one factor."""
-        dims: tuple[Any, ...] = (*self.plate_names, *self.variables[position])
-        return Factor(dims, self.tensor[position], self.plates, self.scale)
+        dims: tuple[Any, ...] = (*self.variables[position], *self.plate_names)
+        tensor = self.tensor[..., 0 if self.is_shared else position]
+        return Factor(dims, tensor, self.plates, self.scale)
 
     def take(self, positions: Sequence[int]) -> Rows:
         """Return some of the rows, in the order given."""
         if list(positions) == list(range(len(self.variables))):
             return self
         variables = tuple(self.variables[position] for position in positions)
-        return self._replace(tensor=take_rows(self.tensor, positions), variables=variables)
+        return self._replace(tensor=self.numbers(positions), variables=variables)
+
+    def numbers(self, positions: Sequence[int]) -> Tensor:
+        """Return the tensor of some of the rows, in the order given; of size 1 where all are the same."""
+        return self.tensor if self.is_shared else take(self.tensor, positions)
 
 
 def scale_key(scale: Any) -> Any:
@@ -56,22 +67,24 @@ def scale_key(scale: Any) -> Any:
     return ("tensor", id(scale)) if isinstance(scale, Tensor) else float(scale)
 
 
-def take_rows(tensor: Tensor, positions: Sequence[int]) -> Tensor:
-    """Select along the first axis, by a view where the positions are evenly spaced."""
+def take(tensor: Tensor, positions: Sequence[int], dim: int = -1) -> Tensor:
+    """Select along a dim, by a view where the positions are evenly spaced."""
     count = len(positions)
     step = positions[1] - positions[0] if count > 1 else 1
     if step > 0 and list(positions) == list(range(positions[0], positions[0] + count * step, step)):
-        return tensor[positions[0] : positions[-1] + 1 : step]
-    return tensor.index_select(0, torch.tensor(positions, device=tensor.device))
+        index = [slice(None)] * tensor.ndim
+        index[dim] = slice(positions[0], positions[-1] + 1, step)
+        return tensor[tuple(index)]
+    return tensor.index_select(dim, torch.tensor(positions, device=tensor.device))
 
 
 def rows_of(factor: Factor) -> Rows:
     """Return one factor as rows of its own, with its variables in ascending order."""
-    order: list[Any] = [*sorted(factor.plates), *sorted(factor.variables)]
+    variables = sorted(factor.variables)
+    order: list[Any] = [*variables, *sorted(factor.plates)]
     axes = [factor.dims.index(dim) for dim in order]
     tensor = factor.tensor if axes == sorted(axes) else factor.tensor.permute(axes)
-    names = tuple(order[: len(factor.plates)])
-    return Rows(tensor.unsqueeze(0), (tuple(order[len(factor.plates) :]),), names, factor.scale)
+    return Rows(tensor.unsqueeze(-1), (tuple(variables),), tuple(order[len(variables) :]), factor.scale)
 
 
 def gathered(factors: Iterable[Factor | Rows]) -> list[Rows]:
@@ -88,7 +101,7 @@ def joined(group: Sequence[Rows]) -> Rows:
     rows = group[0]
     if len(group) > 1:
         variables = tuple(each for part in group for each in part.variables)
-        rows = rows._replace(tensor=torch.cat([part.tensor for part in group]), variables=variables)
+        rows = rows._replace(tensor=torch.cat([_every(part) for part in group], -1), variables=variables)
     return multiplied(rows)
 
 
@@ -99,11 +112,16 @@ def multiplied(rows: Rows) -> Rows:
     if len(places) == len(targets):
         return rows
     if len(places) == 1:
-        tensor = rows.tensor.sum(0, keepdim=True)
+        tensor = _every(rows).sum(-1, keepdim=True)
     else:
-        zeros = rows.tensor.new_zeros((len(places), *rows.tensor.shape[1:]))
-        tensor = zeros.index_add(0, torch.tensor(targets, device=rows.tensor.device), rows.tensor)
+        zeros = rows.tensor.new_zeros((*rows.tensor.shape[:-1], len(places)))
+        tensor = zeros.index_add(-1, torch.tensor(targets, device=rows.tensor.device), _every(rows))
     return rows._replace(tensor=tensor, variables=tuple(places))
+
+
+def _every(rows: Rows) -> Tensor:
+    """Return the tensor with numbers for each row."""
+    return rows.tensor.expand(*rows.tensor.shape[:-1], len(rows.variables))
 
 
 def separated(factors: Iterable[Factor | Rows]) -> list[Factor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ember import settings
 from ember.distributions.scaling import is_identically_zero
+from ember.model.enumeration import LOOPS
 from ember.poutine.contraction import sum_out
 from ember.poutine.elimination import MANY, eliminate
 from ember.poutine.factors import (
@@ -87,7 +88,7 @@ def eliminated(
     own = {v: each for v, each in variables_of(model_trace).items() if v not in guide_variables}
     kept = {v: each.plates for v, each in guide_variables.items()}
     with shapes_in_errors(model_trace.nodes):
-        return eliminate([*model_factors(model_trace, own), *(probes or [])], own, kept)
+        return eliminate([*model_factors(model_trace, own), *(probes or [])], own, kept, loops=LOOPS)
 
 
 def enumerated_bound(model_trace: Trace, guide_trace: Trace) -> tuple[Any, Any]:

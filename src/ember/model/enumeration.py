@@ -7,11 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ember.engine.control import active_recorder
+from ember.engine.control import active_recorder, capturing, cond, scan
 from ember.engine.origins import in_site
 from ember.model.inspection import SiteTable
 from ember.model.layout import Block
 from ember.model.scoring import ScoreMessenger, counts, weigh
+from ember.poutine.chain_sums import Loops
 from ember.poutine.elimination import eliminate, total
 from ember.poutine.enum_messenger import EnumMessenger
 from ember.poutine.factors import Factor, variable_of
@@ -21,6 +22,15 @@ from ember.poutine.runtime import Message
 from ember.poutine.shape_table import shapes_in_errors
 from ember.poutine.unexpanded import unexpanded
 from ember.poutine.weight_messengers import InferConfigMessenger
+
+
+def _step_cost() -> int:
+    """Return how many additions take as long as a step of a loop without work."""
+    return 400 if capturing() else 40_000
+
+
+LOOPS = Loops(scan, cond, _step_cost)
+"""The engine's control flow, for the elimination of long chains."""
 
 
 class EnumerationPlan:
@@ -88,16 +98,19 @@ class EnumeratedScoreMessenger(ScoreMessenger):
     def finish(self) -> None:
         """Sum the enumerated sites out."""
         super().finish()
-        left, _ = self.eliminated()
+        left, _ = self.eliminated(LOOPS)
         self._sum = total(left)
 
-    def eliminated(self) -> tuple[list[Factor], list[Any]]:
-        """Sum the enumerated sites out; returns the factors that are left and the steps taken."""
+    def eliminated(self, loops: Loops | None = None) -> tuple[list[Factor], list[Any]]:
+        """Sum the enumerated sites out; returns the factors that are left and the steps taken.
+
+        :param loops: control flow for long chains, of which no steps are kept.
+        """
         found = (variable_of(msg) for msg in self.dependent)
         variables = {variable.id: variable for variable in found if variable is not None}
         with shapes_in_errors({str(msg["name"]): msg for msg in self.dependent}):
             factors = LikeSites(self.dependent, self.provenance).factors(variables, _score)
-            return eliminate(factors, variables)
+            return eliminate(factors, variables, loops=loops)
 
     def total(self) -> Tensor:
         """Return the log density with the enumerated sites summed out, a scalar."""

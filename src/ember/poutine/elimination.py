@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ember.errors import message
+from ember.poutine.chain_sums import Loops, sum_chain
 from ember.poutine.contraction import Step, sum_out
 from ember.poutine.factors import Factor, Plates, Variable, log_sum_exp
 from ember.poutine.like_variables import Reduce, StackedStep, sum_alike
@@ -19,6 +20,7 @@ def eliminate(
     variables: Mapping[int, Variable],
     kept: Mapping[int, Plates] | None = None,
     reduce: Reduce = log_sum_exp,
+    loops: Loops | None = None,
 ) -> tuple[list[Factor], list[Step | StackedStep]]:
     """Sum out variables; the log density is the sum over what is left, each with its scale, over its plates.
 
@@ -32,6 +34,8 @@ def eliminate(
     :param variables: those to sum out, by id.
     :param kept: plates of variables that stay, by id.
     :param reduce: ``log_sum_exp``, or ``log_max``.
+    :param loops: control flow for long chains, whose variables are then summed out in loops where that costs
+        less, without a record of the steps.
     :returns: the factors that are left, without variables to sum, and the steps taken.
     :raises ValueError: if the plates do not nest so that this can be done, or scales differ within a sum.
     """
@@ -43,6 +47,9 @@ def eliminate(
         leaf, waiting = pool.take_innermost()
         local = {v for each in waiting for v in _variables(each) if _is_local(v, variables, leaf)}
         if len(local) >= MANY:
+            if loops is not None:
+                waiting = sum_chain(waiting, local, variables, loops) or waiting
+                local = {v for each in waiting for v in _variables(each) if v in local}
             waiting = list(sum_alike(waiting, local, variables, reduce, steps))
         single: list[Factor] = []
         for each in waiting:

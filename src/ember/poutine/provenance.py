@@ -25,6 +25,7 @@ _OPAQUE = (
 _OF_NUMBERS = {
     "lt", "le", "gt", "ge", "eq", "ne", "add", "radd", "sub", "rsub", "mul", "rmul", "div", "truediv",
 }  # fmt: skip
+_RESHAPING = {"reshape", "view"}
 _PLAIN = (
     bool, int, float, str, type(None), type(...), torch.dtype, torch.device, torch.layout,
     torch.memory_format,
@@ -93,6 +94,8 @@ class Provenance(TorchFunctionMode):
         else:
             return result
         name = func.__name__
+        if name in _RESHAPING and isinstance(result, Tensor) and result.dtype == args[0].dtype:
+            func, args, kwargs = Tensor.reshape, (self._unreshaped(args[0]), tuple(result.shape)), {}
         in_place = "out" in kwargs or (name[-1] == "_" and name[-2:] != "__")
         if not (in_place or name == "__get__" or any(each in name for each in _OPAQUE)):
             self._record(func, args, kwargs, results, isinstance(result, Tensor))
@@ -112,6 +115,13 @@ class Provenance(TorchFunctionMode):
             self._known[id(result)] = result, result._version, number
             if number not in self._calls:
                 self._calls[number] = _Call(func, described, output, tuple(tensors), versions)
+
+    def _unreshaped(self, tensor: Tensor) -> Tensor:
+        """Return what a tensor was reshaped from: a tensor has one provenance, whatever shapes it went through."""
+        call = self._calls.get(self.number(tensor))
+        if call is None or call.func is not Tensor.reshape or call.tensors[0]._version != call.versions[0]:
+            return tensor
+        return call.tensors[0]
 
     def _described(self, item: Any, tensors: list[Tensor]) -> Any:
         """Return arguments as something hashable, or None if they hold other objects; collects tensors."""

@@ -1,4 +1,4 @@
-"""Add and multiply along a chain: with scaled probabilities, which is fast, or with logarithms, always exact."""
+"""Multiply and sum along a chain: scaled probabilities, which is fast, or logarithms, exact in any case."""
 
 from __future__ import annotations
 
@@ -32,14 +32,21 @@ class Operand(NamedTuple):
 class Algebra(Protocol):
     """How tables are held, multiplied and summed."""
 
-    def enter(self, logarithms: Tensor, axes: int) -> tuple[Tensor, Any]:
-        """Return a table as it is held, and the logarithms of its scales; its first axes are scaled alike."""
+    def enter(self, logarithms: Tensor, axes: int, own: Sequence[int] = ()) -> tuple[Tensor, Any]:
+        """Return a table as it is held, and the logarithms of its scales.
 
-    def identity(self, size: int, like: Tensor) -> Tensor: ...
+        :param axes: number of first axes over which one scale is common.
+        :param own: axes of these over which a sum is to be at most 1.
+        """
 
-    def product(self, left: Tensor, right: Tensor) -> Tensor: ...
+    def identity(self, size: int, like: Tensor) -> Tensor:
+        """Return the table that says that two variables are equal."""
 
-    def sum(self, table: Tensor, axes: list[int]) -> Tensor: ...
+    def product(self, left: Tensor, right: Tensor) -> Tensor:
+        """Multiply tables element by element."""
+
+    def sum(self, table: Tensor, axes: list[int]) -> Tensor:
+        """Sum over axes."""
 
     def settle(self, table: Tensor, axes: list[int]) -> tuple[Tensor, Any]:
         """Return the table after a step, and what is to be known of its scale."""
@@ -47,11 +54,8 @@ class Algebra(Protocol):
     def scales(self, settled: Any) -> Any:
         """Return the logarithm of the scales of all steps together."""
 
-    def weighted(self, table: Tensor, scales: Any, axes: list[int]) -> tuple[Tensor, Any]:
-        """Multiply a table by its scales along ``axes``; returns what scale is left."""
-
-    def leave(self, table: Tensor) -> Tensor:
-        """Return the logarithms."""
+    def leave(self, table: Tensor, axes: list[int], summed: bool) -> Tensor:
+        """Return the logarithms, summed over the axes if asked."""
 
 
 class Stage(NamedTuple):
@@ -112,7 +116,7 @@ def contract(
 class Logarithms:
     """Tables of logarithms, added where probabilities are multiplied."""
 
-    def enter(self, logarithms: Tensor, axes: int) -> tuple[Tensor, Any]:
+    def enter(self, logarithms: Tensor, axes: int, own: Sequence[int] = ()) -> tuple[Tensor, Any]:
         return logarithms, None
 
     def identity(self, size: int, like: Tensor) -> Tensor:
@@ -130,39 +134,42 @@ class Logarithms:
     def scales(self, settled: Any) -> Any:
         return None
 
-    def weighted(self, table: Tensor, scales: Any, axes: list[int]) -> tuple[Tensor, Any]:
-        return table, None
-
-    def leave(self, table: Tensor) -> Tensor:
-        return table
+    def leave(self, table: Tensor, axes: list[int], summed: bool) -> Tensor:
+        return log_sum_exp(table, axes) if summed else table
 
 
 class Probabilities:
-    """Tables of probabilities, in which the largest is 1.
+    """Tables of probabilities, scaled so that the largest is 1.
 
-    The scales carry no gradient: what they stand for does not depend on them. It is watched that no
-    probability underflows. As long as all are positive, it is enough that each result of a step is far from
-    that; where some are zero, all numbers must be so large that their products are.
+    The scales carry no gradient: what they stand for does not depend on them. Whether numbers that are too
+    small to be held are missed is watched in two ways, of which one must say that they are not. Either there
+    were none: all results of steps are far from too small. Or they do not matter: factors are scaled so that
+    no step makes the sum of a table grow; what is lost at one step therefore makes up, of the result, at
+    most its size over the product of the scales of the later steps.
 
-    :param logarithms: of all factors; where one is minus infinite, a probability is zero.
-    :param sparse: whether the algorithm brings in zeros of its own.
+    :param dtype: of the tables.
+    :param log_count: logarithm of an upper bound of how often what is lost in one element counts.
     """
 
-    def __init__(self, logarithms: Sequence[Tensor], sparse: bool) -> None:
-        zeros = [(each.detach() == -math.inf).any() for each in logarithms]
-        some = torch.stack(zeros).any() | sparse
-        dtype = logarithms[0].dtype
-        tiny = math.log(torch.finfo(dtype).tiny)
-        self._blank = some.to(dtype)
-        self._floor = torch.where(some, tiny / len(logarithms), 0.94 * tiny).to(dtype)
+    def __init__(self, dtype: torch.dtype, log_count: float) -> None:
+        information = torch.finfo(dtype)
+        self._tiny = math.log(information.tiny)
+        self._allowed = math.log(information.eps) - 5.0 - log_count
         self._lowest: list[Tensor] = []
+        self._shrinkage: list[Tensor] = []
 
-    def enter(self, logarithms: Tensor, axes: int) -> tuple[Tensor, Any]:
-        top = logarithms.detach().amax(list(range(axes)), keepdim=True)
+    def enter(self, logarithms: Tensor, axes: int, own: Sequence[int] = ()) -> tuple[Tensor, Any]:
+        every = list(range(axes))
+        top = logarithms.detach().amax(every, keepdim=True)
         top = torch.where(torch.isfinite(top), top, 0.0)
         relative = logarithms - top
-        self._watch(torch.where(relative.detach() == -math.inf, 0.0, relative.detach()))
-        return relative.exp(), top
+        self._lowest.append(relative.detach().amin())
+        table = relative.exp()
+        if own:
+            total = table.detach().sum(list(own), keepdim=True).amax(every, keepdim=True)
+            total = torch.where(total > 0, total, 1.0)
+            table, top = table / total, top + total.log()
+        return table, top
 
     def identity(self, size: int, like: Tensor) -> Tensor:
         return torch.eye(size, dtype=like.dtype, device=like.device)
@@ -175,31 +182,26 @@ class Probabilities:
 
     def settle(self, table: Tensor, axes: list[int]) -> tuple[Tensor, Any]:
         seen = table.detach()
-        top = seen.amax(axes, keepdim=True)
-        top = torch.where(top > 0, top, 1.0)
-        inverse = 1.0 / top
-        low = torch.where(seen > 0, seen, self._blank).amin(axes, keepdim=True)
-        return table * inverse, (top, low * inverse)
+        top, low = seen.amax(axes, keepdim=True), seen.amin(axes, keepdim=True)
+        return table * (1.0 / torch.where(top > 0, top, 1.0)), (top, low)
 
     def scales(self, settled: Any) -> Any:
         tops, lows = settled
-        self._watch(torch.where(lows > 0, lows, 0.0).log())
-        return tops.log().sum(0)
+        logs = tops.log()
+        self._lowest.append(lows.amin().log())
+        self._shrinkage.append((-logs).clamp(min=0.0).sum(0).amax())
+        return logs.sum(0)
 
-    def weighted(self, table: Tensor, scales: Any, axes: list[int]) -> tuple[Tensor, Any]:
-        top = scales.amax(axes, keepdim=True)
-        weighted = table * (scales - top).exp()
-        seen = weighted.detach()
-        self._watch(torch.where(seen > 0, seen, self._blank).log())
-        return weighted, top
-
-    def leave(self, table: Tensor) -> Tensor:
+    def leave(self, table: Tensor, axes: list[int], summed: bool) -> Tensor:
+        if summed:
+            table = table.sum(axes)
+        else:
+            self._shrinkage.append(-table.detach().amin().log())
         possible = table > 0
         return torch.where(possible, torch.where(possible, table, 1.0).log(), -math.inf)
 
-    def _watch(self, logarithms: Tensor) -> None:
-        self._lowest.append(logarithms.amin())
-
     def is_safe(self) -> Tensor:
-        """Say whether nothing underflowed; false also for what is not a number."""
-        return torch.stack(self._lowest).amin() >= self._floor
+        """Say whether nothing that matters was too small to be held; false also for what is not a number."""
+        lost = torch.stack(self._shrinkage).sum() + self._tiny
+        lowest = torch.stack(self._lowest).amin()
+        return (lowest >= 0.94 * self._tiny) | (lost <= self._allowed)

@@ -39,6 +39,7 @@ class Chain(NamedTuple):
     last: tuple[int, ...]  # those left after the last step
     start: tuple[tuple[int, int], ...]  # form and position of the factors before the first step
     early: tuple[int, ...]  # variables to sum out of these
+    ends: bool  # whether no other factor depends on the last variables
 
     @property
     def length(self) -> int:
@@ -71,29 +72,38 @@ def find_chain(graph: Sequence[Rows], order: Sequence[int]) -> Chain | None:
     begin, period, length = _longest_run(signatures)
     if length < _FEWEST_STEPS or 2 * length * period < len(order):
         return None
-    slots = _slots(brought[begin : begin + length * period], period)
+    end = begin + length * period
+    slots = _slots(brought[begin:end], period)
     labels = {label for slot in slots for label in slot.labels}
-    before = {
-        late for label in labels for late in range(label, 0, period) if label < 0
-    }  # what a later step looks back to has to pass through the steps between
+    # What a later step looks back to has to pass through the steps between.
+    before = sorted({late for label in labels if label < 0 for late in range(label, 0, period)})
     held = sorted(label for label in labels if label >= _HELD)
     if not before:
         return None
-    first = tuple(order[begin + label] for label in sorted(before))
-    last = tuple(order[begin + length * period + label] for label in sorted(before))
-    start, early = _start(brought[:begin], first, {held_variable(label) for label in held}, place, graph)
-    chain = Chain(
-        slots, period, tuple(sorted(before)), tuple(held), first, last, tuple(start), tuple(sorted(early))
+    first = tuple(order[begin + label] for label in before)
+    last = tuple(order[end + label] for label in before)
+    constant = {held_variable(label) for label in held}
+    start, early = _start(brought[:begin], first, constant, place, graph)
+    used = {(slot.form, position) for slot in slots for position in slot.positions}.union(start)
+    elsewhere = {
+        variable
+        for form, rows in enumerate(graph)
+        for position, row in enumerate(rows)
+        if (form, position) not in used
+        for variable in row
+    }
+    inside = {*early, *first, *order[begin:end]}.difference(last)
+    if len(early) > _LARGEST_START or inside & (elsewhere | constant):
+        return None
+    ends = not elsewhere.intersection(last) and not constant.intersection(last)
+    return Chain(
+        slots, period, tuple(before), tuple(held), first, last, tuple(start), tuple(sorted(early)), ends
     )
-    inside = {*early, *first, *order[begin : begin + length * period]}.difference(last)
-    return chain if len(early) <= _LARGEST_START and _is_closed(chain, inside, graph) else None
 
 
 def _brought(graph: Sequence[Rows], place: Mapping[int, int]) -> list[list[_Factor]]:
     """Return the factors that each variable joins to earlier ones."""
-    lasts = [
-        [max((place[v] for v in row if v in place), default=None) for row in rows] for rows in graph
-    ]
+    lasts = [[max((place[v] for v in row if v in place), default=None) for row in rows] for rows in graph]
     far = {
         variable
         for rows, of_rows in zip(graph, lasts, strict=True)
@@ -105,9 +115,7 @@ def _brought(graph: Sequence[Rows], place: Mapping[int, int]) -> list[list[_Fact
     for form, (rows, of_rows) in enumerate(zip(graph, lasts, strict=True)):
         for position, (row, last) in enumerate(zip(rows, of_rows, strict=True)):
             if last is not None:
-                labels = tuple(
-                    place[v] - last if v in place and v not in far else _HELD + v for v in row
-                )
+                labels = tuple(place[v] - last if v in place and v not in far else _HELD + v for v in row)
                 found[last].append(_Factor(form, labels, position))
     for factors in found:
         factors.sort()
@@ -124,7 +132,7 @@ def _longest_run(signatures: Sequence[object]) -> tuple[int, int, int]:
                 continue
             length = (end - begin) // period
             if length > 1 and length * period > best[1] * best[2]:
-                best = begin, period, length
+                best = end - length * period, period, length  # rather begin later than end early
             begin = end - period + 1
     return best
 
@@ -148,7 +156,8 @@ def _start(
 ) -> tuple[list[tuple[int, int]], set[int]]:
     """Return the earlier factors on which the first variables depend, and the variables to sum out there."""
     rest = [(factor.form, factor.position) for factors in brought for factor in factors]
-    reached, taken = set(first), []
+    reached = set(first)
+    taken: list[tuple[int, int]] = []
     while True:
         now = [each for each in rest if reached.intersection(graph[each[0]][each[1]])]
         if not now:
@@ -157,17 +166,3 @@ def _start(
         rest = [each for each in rest if each not in now]
         found = {v for form, position in now for v in graph[form][position] if v in place}
         reached |= found - held
-
-
-def _is_closed(chain: Chain, inside: set[int], graph: Sequence[Rows]) -> bool:
-    """Say whether what is summed out is in no other factors and not held."""
-    if any(held_variable(label) in inside for label in chain.held):
-        return False
-    used = {(slot.form, position) for slot in chain.slots for position in slot.positions}
-    used.update(chain.start)
-    return not any(
-        inside.intersection(row)
-        for form, rows in enumerate(graph)
-        for position, row in enumerate(rows)
-        if (form, position) not in used
-    )

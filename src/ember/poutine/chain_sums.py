@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from ember.poutine.chain_algebra import (
@@ -63,7 +62,9 @@ def sum_chain(
     rows = [*(each for each in factors if isinstance(each, Rows)), *gathered(single)]
     ordered = sorted(local)
     scales = {scale_key(variables[v].scale) for v in ordered}
-    kinds = {(scale_key(each.scale), each.tensor.dtype, each.plate_names, _plate_sizes(each)) for each in rows}
+    kinds = {
+        (scale_key(each.scale), each.tensor.dtype, each.plate_names, _plate_sizes(each)) for each in rows
+    }
     if len(kinds) > 1 or scales != {scale_key(rows[0].scale)} or not rows[0].tensor.is_floating_point():
         return None
     chain = find_chain([each.variables for each in rows], ordered)
@@ -146,14 +147,18 @@ class _Sum:
         factors = [
             Operand(slot.labels, self.rows[slot.form].numbers(slot.positions)) for slot in self.chain.slots
         ]
-        sparse = self.pieces > 1 and min(self.chain.before) < -self.chain.period
-        fast = Probabilities([start.tensor, *(factor.tensor for factor in factors)], sparse)
-        guess = self._attempt(start, factors, fast)
+        # Rows of the tables of whole pieces sum to at most the number of states.
+        count = math.log(self.chain.length * elements(self.sizes, self.sizes))
+        fast = Probabilities(start.tensor.dtype, count + self.pieces * math.log(self.states))
+        guess = self._attempt(start, factors, fast, self.pieces)
         tensor = self.loops.cond(
-            fast.is_safe(), lambda: guess, lambda: self._attempt(start, factors, Logarithms())
+            fast.is_safe() & (guess < math.inf).all(),
+            lambda: guess,
+            lambda: self._attempt(start, factors, Logarithms(), 1),
         )
         some = self.rows[0]
-        dims: tuple[Dim, ...] = (*self.chain.last, *map(held_variable, self.chain.held), *some.plate_names)
+        last = () if self.chain.ends else self.chain.last
+        dims: tuple[Dim, ...] = (*last, *map(held_variable, self.chain.held), *some.plate_names)
         return Factor(dims, tensor.squeeze(-1), some.plates, some.scale)
 
     def _start(self) -> Operand:
@@ -172,31 +177,48 @@ class _Sum:
 
     # -- the steps -----------------------------------------------------------------------------------------
 
-    def _attempt(self, start: Operand, factors: Sequence[Operand], by: Algebra) -> Tensor:
+    def _attempt(self, start: Operand, factors: Sequence[Operand], by: Algebra, pieces: int) -> Tensor:
         """Return the result's logarithms, with a last axis of size 1."""
-        length, pieces = self.chain.length, self.pieces
-        table, scale = by.enter(start.tensor, len(self.chain.before))
+        chain, states = self.chain, len(self.chain.before)
+        table, scale = by.enter(start.tensor, states)
         carried, scales = Operand(start.labels, table), [scale]
         entered = []
-        for factor in factors:
+        for number, factor in enumerate(factors):
             count = len(factor.labels)
-            table, scale = by.enter(factor.tensor, count)
+            table, scale = by.enter(factor.tensor, count, self._own_axes(number))
             entered.append(Operand(factor.labels, table))
             if scale is not None:
                 scale = scale.reshape(scale.shape[count:])
-                scales.append(scale * length if _is_shared(factor) else scale.sum(-1, keepdim=True))
+                scales.append(scale * chain.length if _is_shared(factor) else scale.sum(-1, keepdim=True))
         done = 0
         if pieces > 1:
-            done = length - length % pieces
+            done = chain.length - chain.length % pieces
             joined, scale = self._pieces(entered, done, by)
             scales.append(scale)
             carried, scale = self._run(carried, [joined], pieces, 1, by, _END)
             scales.append(scale)
-        if done < length:
-            rest = [each if _is_shared(each) else _part(each, done, length) for each in entered]
-            carried, scale = self._run(carried, rest, length - done, 1, by, self.chain.period)
+        if done < chain.length:
+            rest = [each if _is_shared(each) else _part(each, done, chain.length) for each in entered]
+            carried, scale = self._run(carried, rest, chain.length - done, 1, by, chain.period)
             scales.append(scale)
-        return sum((scale for scale in scales if scale is not None), start=by.leave(carried.tensor))
+        # Of the scales, those of the carried table have the axes of its states, of size 1.
+        found = by.leave(carried.tensor, list(range(states)), chain.ends)
+        for scale in scales:
+            if scale is not None:
+                summed = chain.ends and scale.ndim == carried.tensor.ndim
+                found = found + (scale.reshape(scale.shape[states:]) if summed else scale)
+        return found
+
+    def _own_axes(self, number: int) -> list[int]:
+        """Return the axis of a factor over a new variable, whose distribution given the others it may be.
+
+        Of the factors of which a variable is the newest, it is the first with most variables.
+        """
+        slots = self.chain.slots
+        new = [max(label for label in slot.labels if label < self.chain.period) for slot in slots]
+        rivals = [other for other in range(len(slots)) if new[other] == new[number]]
+        first = max(rivals, key=lambda other: len(slots[other].labels))
+        return [slots[number].labels.index(new[number])] if first == number else []
 
     def _pieces(self, factors: Sequence[Operand], done: int, by: Algebra) -> tuple[Operand, Any]:
         """Return what each piece leads to from each state where it may start, and the sum of the scales."""
@@ -215,10 +237,10 @@ class _Sum:
         carried = Operand(labels, table.expand(shape))
         steps = done // self.pieces
         carried, scale = self._run(carried, parts, steps, self.pieces, by, self.chain.period)
-        table, scale = by.weighted(carried.tensor, scale, list(range(len(before))))
         if scale is not None:
             scale = scale.reshape(scale.shape[len(before) :]).sum(-1, keepdim=True)
-        return Operand((*before, *(_END + label for label in before), *held), table), scale
+        labels = (*before, *(_END + label for label in before), *held)
+        return Operand(labels, carried.tensor), scale
 
     def _run(
         self,
@@ -233,9 +255,9 @@ class _Sum:
 
         :param shift: what a step adds to the labels of the variables that it sums out.
         """
-        before = self.chain.before
+        before, held = self.chain.before, self.chain.held
         following = tuple(label + shift if label in before else label for label in carried.labels)
-        axes = [axis for axis, label in enumerate(carried.labels) if label in before]
+        axes = [axis for axis, label in enumerate(carried.labels) if label not in held]
 
         def step(table: Tensor, xs: list[Tensor]) -> tuple[Tensor, Any]:
             own = iter(xs)

@@ -117,7 +117,7 @@ class Provenance(TorchFunctionMode):
                 self._calls[number] = _Call(func, described, output, tuple(tensors), versions)
 
     def _unreshaped(self, tensor: Tensor) -> Tensor:
-        """Return what a tensor was reshaped from: a tensor has one provenance, whatever shapes it went through."""
+        """Return what a tensor was reshaped from, so that what equals it after detours counts as equal."""
         call = self._calls.get(self.number(tensor))
         if call is None or call.func is not Tensor.reshape or call.tensors[0]._version != call.versions[0]:
             return tensor

@@ -71,16 +71,22 @@ def _permutation_eager(key: torch.Tensor, n: int, count: int, stream: int = 0) -
     return torch.tensor(order[:count], dtype=torch.int64)
 
 
+def _single_quantile_eager(probability: torch.Tensor) -> torch.Tensor:
+    return torch.special.ndtri(probability).to(torch.float32)
+
+
 # Operations of their own, so that a capture sees one node and machine code inlines the rounds.
 _library = torch.library.Library("ember", "DEF")
 _library.define("random_bits(Tensor key, int num, int stream=0) -> Tensor")
 _library.define("uniform(Tensor key, int[] shape, int digits=52, int stream=0) -> Tensor")
 _library.define("fold_in(Tensor key, Tensor data) -> Tensor")
 _library.define("permutation(Tensor key, int n, int count, int stream=0) -> Tensor")
+_library.define("single_quantile(Tensor probability) -> Tensor")
 _library.impl("random_bits", _random_bits_eager, "CPU")
 _library.impl("uniform", _uniform_eager, "CPU")
 _library.impl("fold_in", _fold_in_eager, "CPU")
 _library.impl("permutation", _permutation_eager, "CPU")
+_library.impl("single_quantile", _single_quantile_eager, "CPU")
 
 
 def _blank(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
@@ -92,6 +98,7 @@ _library.impl("random_bits", lambda key, num, stream=0: _blank((num,), torch.int
 _library.impl("uniform", lambda key, shape, digits=52, stream=0: _blank(shape, torch.float64), "Meta")
 _library.impl("fold_in", lambda key, data: _blank((2,), torch.int64), "Meta")
 _library.impl("permutation", lambda key, n, count, stream=0: _blank((count,), torch.int64), "Meta")
+_library.impl("single_quantile", lambda probability: _blank(probability.shape, torch.float32), "Meta")
 
 
 def key(seed: int) -> torch.Tensor:
@@ -138,7 +145,11 @@ def normal(
     key: torch.Tensor, shape: Sequence[int] = (), dtype: torch.dtype = torch.float64, stream: int = 0
 ) -> torch.Tensor:
     """Draw from the standard normal distribution by inversion."""
-    return _as(dtype, torch.special.ndtri(uniform(key, shape, torch.float64, stream)))
+    probability = uniform(key, shape, torch.float64, stream)
+    if dtype == torch.float32:
+        # An operation of its own, since machine code needs only the digits of float32.
+        return torch.ops.ember.single_quantile(probability)
+    return _as(dtype, torch.special.ndtri(probability))
 
 
 def _as(dtype: torch.dtype, numbers: torch.Tensor) -> torch.Tensor:

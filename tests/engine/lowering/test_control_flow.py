@@ -46,6 +46,67 @@ def test_carries_may_change_places():
     )
 
 
+# Bodies of loops over (a, b, s): two vectors of one shape and a number.
+BODIES = {
+    "each for itself": lambda a, b, s: (a * 0.5 + 1, b - a, s + 1),
+    "from one another": lambda a, b, s: (a + b, a - b, s + 1),
+    "a sum of the old": lambda a, b, s: (a * 0.9 + s, b * 0.5, a.sum() * 0.01),
+    "a sum of the new": lambda a, b, s: (a * 0.9, b * 0.5 + (a * 0.9).sum() * 0.01, s + 1),
+    "old and new together": lambda a, b, s: ((c := a.tanh() + 0.1), b * 0.5, (c - a).abs().sum()),
+    "other places of the old": lambda a, b, s: (a * 0.5 + 1, b * 0.1 + a.flip(0), s),
+    "other places of itself": lambda a, b, s: (a.roll(1, 0) * 0.9, b + a, s),
+    "neighbours": lambda a, b, s: (torch.cat([a[1:], b[:1]]), a * 0.5, s + 1),
+    "selected": lambda a, b, s: (torch.where(s > 2, a + 1, a), torch.where(a > 0, b, a), s + 1),
+    "shifted": lambda a, b, s: (b * 1.0, a, s),
+    "running sums": lambda a, b, s: (a.cumsum(0) * 0.1, b + a, s),
+    "products": lambda a, b, s: (a.reshape(a.shape[0], -1) @ b.reshape(b.shape[0], -1).T[:, :1]
+        * 0.01 * torch.ones_like(a).reshape(a.shape[0], -1), b * 0.9, s),
+    "a loop inside": lambda a, b, s: (
+        a * 0.5,
+        control.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, c[1] * 0.5 + a), (zero(), b))[1],
+        s + 1,
+    ),
+    "a condition inside": lambda a, b, s: (
+        control.cond(s > 1, lambda a, b: a + b, lambda a, b: a - b, a, b), b * 0.9, s + 1),
+    "through several steps": lambda a, b, s: ((a + (c := (a * b).tanh()) + c.mean(0)), b + c, c.sum()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(40,), (37, 3), (40, 70), (3,)], ids=str)
+@pytest.mark.parametrize("name", BODIES)
+def test_bodies_that_replace_what_they_read(name, shape):
+    body = BODIES[name]
+
+    def step(carry, x):
+        a, b, s = body(*carry)
+        return (a.reshape(shape) + x, b, s), a.sum()
+
+    def function(a, b, s, xs):
+        return control.scan(step, (a, b, s), xs)
+
+    agree(function, tensor(shape), tensor(shape, seed=1), torch.tensor(0.5).double(), tensor((5,), seed=2))
+
+
+def test_the_next_state_is_computed_where_the_present_one_is():
+    """The update of Adam with its checks, which would need room for three more tensors if it did not."""
+
+    def step(carry, x):
+        p, m, v = carry
+        g = p * x
+        m1, v1 = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g * g
+        fine = torch.isfinite(g.sum())
+        after = p - m1 / (v1.sqrt() + 1e-3)
+        return tuple(torch.where(fine, *each) for each in ((after, p), (m1, m), (v1, v))), g.sum()
+
+    def function(p, m, v, xs):
+        return control.scan(step, (p, m, v), xs)
+
+    size = 4096
+    p, v = tensor((size,)), tensor((size,), low=0.0, high=1.0)
+    compiled = agree(function, p, v - 0.5, v, tensor((5,), seed=3))
+    assert compiled.layout.arena_size < 3 * 8 * size
+
+
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_cond_takes_one_branch(sign):
     def function(x):

@@ -75,7 +75,45 @@ def test_gamma_functions_of_negative_numbers_and_near_roots(function):
     torch.testing.assert_close(found, function(x), rtol=1e-12, atol=2e-14, equal_nan=True)
 
 
-def test_float32_is_rounded_from_float64():
-    x = torch.linspace(-20, 20, 1001)
-    found = compile(capture(torch.exp, x), use_disk=False)(x)[0]
-    assert torch.equal(found, torch.exp(x.double()).float())
+SINGLE = {
+    "exp": (torch.exp, spread(-110, 90)),
+    "expm1": (torch.expm1, spread(-20, 90)),
+    "log": (torch.log, POSITIVE),
+    "log1p": (torch.log1p, np.concatenate([POSITIVE, RNG.uniform(-0.999999, 0, 400)])),
+    "sigmoid": (torch.sigmoid, spread(-80, 40)),
+    "tanh": (torch.tanh, spread(-12, 12)),
+}
+
+
+@pytest.mark.parametrize("case", SINGLE)
+@pytest.mark.parametrize("target", TARGETS, ids=["host", "plain"])
+def test_functions_of_float32_are_accurate_to_the_last_places(case, target):
+    function, points = SINGLE[case]
+    with np.errstate(over="ignore", under="ignore"):
+        x = torch.from_numpy(points.astype(np.float32))
+    x = torch.cat([x, torch.tensor([0.0, -0.0, 1e-45, -1e-45, math.inf, math.nan])])
+    if case == "sigmoid":
+        x = x[~(x < -80)]
+    found = compile(capture(function, x), target, use_disk=False)(x)[0].numpy()
+    exact = function(x.double())
+    expected = exact.float().numpy()
+    ulp = np.spacing(np.abs(np.where(np.isfinite(expected), expected, 1.0)))
+    with np.errstate(invalid="ignore"):
+        error = np.abs(found.astype(np.float64) - exact.numpy()) / ulp
+    equal = (found == expected) | (np.isnan(found) & np.isnan(expected))
+    assert np.where(equal, 0.0, error).max() <= 1.6
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=["host", "plain"])
+def test_the_normal_quantile_of_float32(target):
+    generator = torch.Generator().manual_seed(4)
+    u = torch.rand(20_000, dtype=torch.float64, generator=generator)
+    # Both tails as far as draws go, the middle, and where the form of the function changes.
+    edge = 0.5 - 0.5 * math.sqrt(1 - math.exp(-6.0))
+    far = 2.0 ** -torch.arange(1.0, 54.0, dtype=torch.float64)
+    near = edge + torch.linspace(-1e-9, 1e-9, 11, dtype=torch.float64)
+    u = torch.cat([u, u * 1e-3, far, 1 - far, near, 1 - near, 0.5 + far[20:]])
+    found = compile(capture(torch.ops.ember.single_quantile, u), target, use_disk=False)(u)[0]
+    exact = torch.special.ndtri(u)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), exact, rtol=1.2e-7, atol=0)

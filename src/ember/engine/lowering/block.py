@@ -23,6 +23,7 @@ class Block:
         self.stages: list[Stage] = []
         self.donated: set[Tensor] = set()
         self.chained: set[Tensor] = set()  # results of updates that end in the carry their chain began with
+        self.carried: list[tuple[Tensor, Tensor]] = []  # of a loop's body: present and next state
         self.groups: list[Group] = []
         self.placed: list[tuple[Any, int]] = []  # tensors and inner blocks with their offsets
 

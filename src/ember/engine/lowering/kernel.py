@@ -33,6 +33,7 @@ class Kernel(Text):
         self.members: set[Stage] = set()
         self.guard: Reg | None = None  # a uniform condition under which loads are in bounds
         self.flat: Var | None = None
+        self.postponed: list[tuple[Tensor, Index, Reg]] = []  # writes at the end of a nest's body
         self._vars: dict[object, Var] = {}
         self._entry_values: dict[tuple[str, int], str] = {}
         self.accumulators: dict[tuple[object, int], list[str]] = {}
@@ -227,6 +228,7 @@ class Kernel(Text):
         self.set_state(memo, undo)
         self.mask = self.guard = self.flat = None
         self.accumulators.clear()
+        self.postponed.clear()
 
     # Memory -----------------------------------------------------------------------------------------------
     def pointer(self, tensor: Tensor) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .elements import Reg, const
+from .elements import Reg, const, type_name
 from .text import Text
 
 WIDEST = 8  # lanes of float64 of AVX-512, which has an instruction to scale by powers of two
@@ -68,7 +68,8 @@ def _reduce_exp(t: Text, x: Reg) -> tuple[Reg, Reg, Reg]:
     return integer, n, t.fma(t.neg(n), f64(_LN2_HIGH), x)
 
 
-def _power_of_two(t: Text, n: Reg) -> Reg:
+def power_of_two(t: Text, n: Reg) -> Reg:
+    """Return 2**n, for an int64 n between -1022 and 1023."""
     return t.bitcast(t.binary("shl", t.add(n, i64(1023)), i64(52)), "f64")
 
 
@@ -80,17 +81,18 @@ def _scale(t: Text, value: Reg, n: Reg, whole: Reg) -> Reg:
     if value.lanes == WIDEST:
         return t.scale(value, whole)
     half = t.binary("ashr", n, i64(1))
-    return t.mul(t.mul(value, _power_of_two(t, half)), _power_of_two(t, t.sub(n, half)))
+    return t.mul(t.mul(value, power_of_two(t, half)), power_of_two(t, t.sub(n, half)))
 
 
-def _clamp(t: Text, x: Reg, low: float, high: float) -> Reg:
+def clamp(t: Text, x: Reg, low: float, high: float) -> Reg:
+    """Bound a number that may be NaN."""
     x = t.select(t.compare("lt", x, f64(low)), f64(low), x)
     return t.select(t.compare("gt", x, f64(high)), f64(high), x)
 
 
 def exp(t: Text, x: Reg) -> Reg:
     """Exponential."""
-    x = _clamp(t, x, -746.0, 710.0)
+    x = clamp(t, x, -746.0, 710.0)
     n, whole, high = _reduce_exp(t, x)
     low = t.mul(whole, f64(_LN2_LOW))
     r = t.sub(high, low)
@@ -102,13 +104,13 @@ def exp(t: Text, x: Reg) -> Reg:
 
 def expm1(t: Text, x: Reg) -> Reg:
     """exp(x) - 1 without cancellation."""
-    clamped = _clamp(t, x, -40.0, 710.0)
+    clamped = clamp(t, x, -40.0, 710.0)
     n, whole, high = _reduce_exp(t, clamped)
     low = t.mul(whole, f64(_LN2_LOW))
     r = t.sub(high, low)
     lost = t.sub(t.sub(high, r), low)
     tail = t.add(t.mul(t.mul(r, r), polynomial(t, r, _EXP_Q)), lost)
-    constant = t.sub(f64(1.0), _power_of_two(t, t.sub(i64(0), n)))
+    constant = t.sub(f64(1.0), power_of_two(t, t.sub(i64(0), n)))
     constant = t.select(t.compare("gt", n, i64(1000)), f64(1.0), constant)
     total = t.add(constant, r)
     # The rounding error of the sum (two-sum of Knuth), returned to the small part.
@@ -132,7 +134,7 @@ def _log_parts(t: Text, f: Reg, k: Reg, correction: Reg | None) -> Reg:
     return t.sub(t.mul(k, f64(_LN2_HIGH)), t.sub(t.sub(half_square, inner), f))
 
 
-def _split(t: Text, x: Reg) -> tuple[Reg, Reg]:
+def split(t: Text, x: Reg) -> tuple[Reg, Reg]:
     """Write a positive normal ``x = 2**k m`` with m between sqrt(1/2) and sqrt(2); k as int64."""
     bits = t.bitcast(x, "i64")
     k = t.binary("ashr", t.sub(bits, i64(0x3FE6A09E667F3BCD)), i64(52))
@@ -143,7 +145,7 @@ def log(t: Text, x: Reg) -> Reg:
     """Natural logarithm."""
     subnormal = t.compare("lt", x, f64(2.0**-1022))
     scaled = t.select(subnormal, t.mul(x, f64(2.0**54)), x)
-    k, m = _split(t, scaled)
+    k, m = split(t, scaled)
     k = t.select(subnormal, t.sub(k, i64(54)), k)
     value = _log_parts(t, t.sub(m, f64(1.0)), t.convert(k, "f64"), None)
     value = t.select(t.compare("eq", x, f64(0.0)), f64(float("-inf")), value)
@@ -155,7 +157,7 @@ def log(t: Text, x: Reg) -> Reg:
 def log1p(t: Text, x: Reg) -> Reg:
     """log(1 + x) without cancellation."""
     u = t.add(f64(1.0), x)
-    k, m = _split(t, u)
+    k, m = split(t, u)
     near = t.compare("eq", k, i64(0))
     large = t.sub(f64(1.0), t.sub(u, x))
     small = t.sub(x, t.sub(u, f64(1.0)))
@@ -163,7 +165,7 @@ def log1p(t: Text, x: Reg) -> Reg:
     f = t.select(near, x, t.sub(m, f64(1.0)))
     # What rounding 1 + x lost, at the scale of m, times 1/m to a tenth; far beyond 1 it does not matter.
     bounded = t.select(t.compare("lt", k, i64(1000)), k, i64(1000))
-    lost = t.mul(lost, _power_of_two(t, t.sub(i64(0), bounded)))
+    lost = t.mul(lost, power_of_two(t, t.sub(i64(0), bounded)))
     correction = t.select(near, f64(0.0), t.mul(lost, t.sub(f64(2.0), m)))
     value = _log_parts(t, f, t.convert(k, "f64"), correction)
     value = t.select(t.compare("eq", x, f64(-1.0)), f64(float("-inf")), value)
@@ -181,7 +183,7 @@ def sigmoid(t: Text, x: Reg) -> Reg:
 def tanh(t: Text, x: Reg) -> Reg:
     """Hyperbolic tangent."""
     size = t.unary("fabs", x)
-    doubled = t.mul(_clamp(t, size, 0.0, 22.0), f64(2.0))
+    doubled = t.mul(clamp(t, size, 0.0, 22.0), f64(2.0))
     e = expm1(t, doubled)
     ratio = t.div(e, t.add(e, f64(2.0)))
     lanes, texts = t.align(ratio, x)
@@ -198,19 +200,20 @@ FUNCTIONS: dict[str, Callable[[Text, Reg], Reg]] = {
 }
 
 
-def call(t: Text, which: str, x: Reg) -> Reg:
-    """Call one of :data:`FUNCTIONS` on a float64, writing it into the module once per number of lanes."""
+def call(t: Text, which: str, x: Reg, kind: str = "f64") -> Reg:
+    """Call one of :data:`FUNCTIONS`, writing it into the module once per number of lanes.
+
+    :param x: a float64, or a float32 for a function that takes one.
+    :param kind: of the result.
+    """
     symbol = f"@m.{which}.v{x.lanes}"
+    given, full = type_name(x.kind, x.lanes), type_name(kind, x.lanes)
     if symbol not in t.module.mathematics:
         body = Text(t.module, "m")
-        argument = Reg("%x", "f64", x.lanes)
-        result = FUNCTIONS[which](body, argument)
-        full = "double" if x.lanes == 1 else f"<{x.lanes} x double>"
-        head = f"define internal {full} {symbol}({full} %x) #1 {{"
+        result = FUNCTIONS[which](body, Reg("%x", x.kind, x.lanes))
+        head = f"define internal {full} {symbol}({given} %x) #1 {{"
         t.module.mathematics[symbol] = "\n".join(
             [head, "entry:", *body.lines, f"  ret {full} {result.text}", "}"]
         )
     t.module.num_calls += 1
-    full = "double" if x.lanes == 1 else f"<{x.lanes} x double>"
-    text = t.splat(x, x.lanes).text
-    return t.pure(f"call {full} {symbol}({full} {text})", "f64", x.lanes)
+    return t.pure(f"call {full} {symbol}({given} {t.splat(x, x.lanes).text})", kind, x.lanes)

@@ -101,6 +101,7 @@ class NarrowNest:
                 else:
                     for tensor, reg in zip(stage.outputs, stage.finish(k, total), strict=True):
                         k.write(tensor, spread([row], tensor.shape), reg)
+        write_postponed(k)
 
     def _accumulate(self, stage: Reduce, column: int, lanes: int, values: list[Reg]) -> None:
         k = self.k
@@ -145,8 +146,17 @@ def map_element(k: Kernel, stage: MapStage, index: Index) -> None:
     Elements are computed in the order of the stages, so that expressions do not nest too deeply.
     """
     value = k.read(stage.tensor, index)
-    if not stage.virtual:
+    if stage.replaces:
+        k.postponed.append((stage.tensor, index, value))
+    elif not stage.virtual:
         k.write(stage.tensor, index, value)
+
+
+def write_postponed(k: Kernel) -> None:
+    """Write, at the end of a nest's body, what replaces elements that the body has read."""
+    for tensor, index, value in k.postponed:
+        k.write(tensor, index, value)
+    k.postponed.clear()
 
 
 def _num_columns(stage: Stage) -> int:

@@ -9,7 +9,7 @@ from .elements import Reg, type_name
 from .index import Linear
 from .kernel import Kernel, NeedsNested
 from .loops import UNROLLED_CHUNKS, counted, loop, loop_rows, pointwise_loop
-from .narrow import NarrowNest, horizontal, is_narrow, map_element
+from .narrow import NarrowNest, horizontal, is_narrow, map_element, write_postponed
 from .prefetching import prefetch_rows
 from .scattering import copy_base, load_now, scatter_element
 from .stages import MapStage, Reduce, Scatter, Stage
@@ -201,6 +201,7 @@ class _Nest:
                 self.accumulate(stage, variables)
             elif isinstance(stage, Scatter):
                 scatter_element(k, stage, self.place(variables, stage.shape))
+        write_postponed(k)
 
     # Accumulators -----------------------------------------------------------------------------------------
     def widths(self, depth: int) -> list[int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from .block import Block
 from .groups import Group
+from .inplace import Results, earliest_group, overwrite, results_of
 from .materialise import leaves_of, live, materialise
 from .narrow import columns_of, row_space
 from .rows import join_rows
@@ -26,20 +27,22 @@ def plan(block: Block, keep: Iterable[Tensor] = ()) -> None:
     stages = materialise(block, live_maps, live_stages, wanted)
     for stage in stages:
         stage.leaves = leaves_of(stage)
-    stages = order_updates(block, stages, wanted)
-    block.groups = _group(stages)
+    results = results_of(block, stages)
+    stages = order_updates(block, stages, wanted, results)
+    block.groups = _group(stages, results)
     _mark_virtual(block, wanted)
     block.groups = join_rows(block.groups)
+    overwrite(block, results)
     for stage in stages:
         stage.plan_inside()
 
 
-def _group(stages: Sequence[Stage]) -> list[Group]:
+def _group(stages: Sequence[Stage], results: Results) -> list[Group]:
     groups: list[Group] = []
     by_space: dict[tuple[int, ...], list[Group]] = {}
-    readers: dict[Tensor, int] = {}  # last group that reads the memory of a tensor
+    readers: dict[Tensor, list[Stage]] = {}  # of the memory of a tensor, so far
     for stage in stages:
-        earliest = 0
+        earliest = earliest_group(stage, results.get(stage, ()), readers)
         for leaf, level in stage.leaves.items():
             maker = leaf.stage
             if maker is None or maker.group is None:
@@ -48,7 +51,8 @@ def _group(stages: Sequence[Stage]) -> list[Group]:
             earliest = max(earliest, maker.group.order + (0 if together else 1))
         for base, output in stage.updates():
             if output.home is base:
-                earliest = max(earliest, readers.get(memory_of(base), -1) + 1)
+                last = max((each.group.order for each in readers.get(memory_of(base), ())), default=-1)
+                earliest = max(earliest, last + 1)
         chosen = None
         if stage.space is not None:
             for group in by_space.get(row_space(stage.space), ()):
@@ -63,9 +67,8 @@ def _group(stages: Sequence[Stage]) -> list[Group]:
         chosen.members.append(stage)
         chosen.load += stage.weight * (1 if stage.space is None else columns_of(stage.space))
         stage.group = chosen
-        for leaf in stage.leaves:
-            memory = memory_of(leaf)
-            readers[memory] = max(readers.get(memory, -1), chosen.order)
+        for memory in {memory_of(leaf) for leaf in stage.leaves}:
+            readers.setdefault(memory, []).append(stage)
     return groups
 
 

@@ -50,6 +50,7 @@ class MapStage(Stage):
         self.tensor = tensor
         self.space = squeeze(tensor.shape)
         self.virtual = False
+        self.replaces = False  # written where others in the nest may have to read first
 
 
 class Reduce(Stage):

@@ -10,7 +10,7 @@ from .elements import Reg, type_name
 from .index import Linear, Var
 from .kernel import Kernel
 from .loops import UNROLLED_CHUNKS, loop
-from .narrow import map_element
+from .narrow import map_element, write_postponed
 from .stages import MapStage, Reduce, Stage
 from .tensors import spread
 
@@ -98,6 +98,7 @@ class Tile:
                 else:
                     for row, each in zip(rows, values, strict=True):
                         self.accumulate(stage, [*outer, row, column], each)
+        write_postponed(k)
 
     def _combine(self, stage: Reduce, cells: list[str], values: list[Reg]) -> None:
         k = self.k

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .block import Block
+from .inplace import Results
 from .stages import Stage
 from .tensors import Map, Tensor, memory_of
 
 
-def order_updates(block: Block, stages: list[Stage], wanted: Sequence[Tensor]) -> list[Stage]:
-    """Let updates overwrite their base where it is not read afterwards; return an order that allows it."""
+def order_updates(
+    block: Block, stages: list[Stage], wanted: Sequence[Tensor], results: Results
+) -> list[Stage]:
+    """Let updates overwrite their base where it is not read afterwards; return an order that allows it.
+
+    :param results: the stages that make the next state of a loop; they come late, if possible, so that they
+        can overwrite the present one.
+    """
     position = {stage: order for order, stage in enumerate(stages)}
     depends: dict[Stage, set[Stage]] = {
         stage: {leaf.stage for leaf in stage.leaves if leaf.stage in position} - {stage, None}
@@ -42,7 +49,37 @@ def order_updates(block: Block, stages: list[Stage], wanted: Sequence[Tensor]) -
             depends[stage].update(readers)
             overwritten.add(base)
             output.home = base
+    _come_late(results, depends, read_by)
     return _topological(stages, depends)
+
+
+def _come_late(
+    results: Results, depends: dict[Stage, set[Stage]], read_by: dict[Tensor, list[Stage]]
+) -> None:
+    """Let what reads a carry come before the stage that replaces it, unless it needs that stage."""
+    followers: dict[Stage, set[Stage]] = {stage: set() for stage in depends}
+    for stage, needed in depends.items():
+        for each in needed:
+            followers[each].add(stage)
+    for stage, pairs in results.items():
+        after = _closure(stage, followers)
+        for _, carry in pairs:
+            for reader in read_by.get(carry, ()):
+                if reader not in after:
+                    depends[stage].add(reader)
+                    followers[reader].add(stage)
+
+
+def _closure(start: Stage, following: dict[Stage, set[Stage]]) -> set[Stage]:
+    """Return a stage with all that follow it, directly or not."""
+    seen: set[Stage] = set()
+    stack = [start]
+    while stack:
+        stage = stack.pop()
+        if stage not in seen:
+            seen.add(stage)
+            stack.extend(following[stage])
+    return seen
 
 
 def chain_start(tensor: Tensor) -> tuple[Tensor, list[Tensor]]:

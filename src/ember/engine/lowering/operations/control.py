@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ember.engine.program import Program, Value
 
+from ..block import Block
 from ..builder import Builder, operation
 from ..elements import Reg
 from ..kernel import Kernel
@@ -32,10 +33,11 @@ def _carries(b: Builder, init: Sequence[Tensor]) -> list[Tensor]:
     return carries
 
 
-def _settle(carries: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+def _settle(carries: Sequence[Tensor], outputs: Sequence[Tensor], body: Block) -> None:
     """Keep the carry in the memory of the loop's results."""
-    for carry, output in zip(carries, outputs, strict=False):
+    for carry, output, result in zip(carries, outputs, body.outputs, strict=False):
         carry.home = output
+        body.carried.append((carry, result))
 
 
 def _outer(*children: Builder) -> list[Tensor]:
@@ -82,7 +84,7 @@ def _while_loop(b: Builder, init: Sequence[Tensor], outer: Sequence[Tensor]) -> 
     body = _inside(b, body_region, [*carries, *outer], repeats=True)
     body.block.outputs = _results(body, body_region.outputs, carries)
     outputs = [b.new(each.shape, each.kind) for each in init]
-    _settle(carries, outputs)
+    _settle(carries, outputs, body.block)
     stage = WhileLoop(init, _outer(condition, body), outputs, condition.block, body.block)
     stage.polls = b.parent is None
     b.add(stage)
@@ -128,7 +130,7 @@ def _scan(b: Builder, init: Sequence[Tensor], xs: Sequence[Tensor], outer: Seque
     count = len(init)
     child.block.outputs = _results(child, region.outputs, [*carries, *[None] * (len(region.outputs) - count)])
     outputs = [b.new(value.shape, b.kind(value.dtype)) for value in b.current.outputs]
-    _settle(carries, outputs)
+    _settle(carries, outputs, child.block)
     stage = Scan(init, _outer(child), outputs, child.block, counter, length, reverse)
     stage.polls = b.parent is None
     b.add(stage)

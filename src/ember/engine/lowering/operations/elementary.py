@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .. import mathematics
+from .. import mathematics, single  # noqa: F401 - fills the table of functions
 from ..builder import Builder, operation
 from ..elements import Reg, const
 from ..kernel import Kernel
@@ -17,9 +17,11 @@ from .selection import clip
 
 
 def elementary(which: str) -> Callable[[Kernel, Reg], Reg]:
-    """Return an inlined elementary function, computed in float64."""
+    """Return an inlined elementary function, computed in float64; to the digits of float32 if that is all."""
 
     def apply(k: Kernel, x: Reg) -> Reg:
+        if x.kind == "f32" and f"{which}.f32" in mathematics.FUNCTIONS:
+            return mathematics.call(k, f"{which}.f32", x, "f32")
         return k.convert(mathematics.call(k, which, k.convert(x, "f64")), x.kind)
 
     return apply

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from .. import conditions
+from .. import conditions, mathematics
 from ..builder import Builder, operation
 from ..elements import Reg, const
 from ..index import ZERO, Linear
@@ -56,6 +56,14 @@ def _element(k: Kernel, key: Tensor, index: Index, half: int, stream: int) -> Re
 def _uniform(b: Builder, key: Tensor, shape: Sequence[int], digits: int = 52, stream: int = 0) -> Tensor:
     words = b.reshape(random_bits(b, key, prod(shape), stream), shape)
     return b.pointwise(lambda k, word: uniform(k, word, digits), words, compute="i64", kind="f64", cost=4)
+
+
+@operation("ember.single_quantile.default")
+def _single_quantile(b: Builder, probability: Tensor) -> Tensor:
+    def quantile(k: Kernel, u: Reg) -> Reg:
+        return mathematics.call(k, "ndtri.f32", u, "f32")
+
+    return b.pointwise(quantile, probability, compute="f64", kind="f32", cost=60)
 
 
 @operation("ember.fold_in.default")

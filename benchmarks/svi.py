@@ -25,6 +25,7 @@ from jobs import WORKLOADS  # noqa: E402
 SYSTEMS = {
     "ember": ["-m", "ember.compat", str(HERE / "train_pyro.py")],
     "ember eager": ["-m", "ember.compat", str(HERE / "train_pyro.py")],
+    "ember inductor": ["-m", "ember.compat", str(HERE / "train_pyro.py")],
     "ember native": ["-m", "ember.compat", str(HERE / "train_pyro.py")],
     "torch": [str(HERE / "train_torch.py")],
     "pyro": [str(HERE / "train_pyro.py")],

@@ -41,8 +41,10 @@ class SVI:
         returns a differentiable scalar tensor.
     :param loss_and_grads: a function of the same arguments that returns the loss and adds gradients to the
         parameters; by default that of ``loss``.
-    :param execution: ``"auto"``, ``"native"`` or ``"eager"``; by default the setting of that name. Machine
-        code takes the same steps as eager execution, with other random numbers.
+    :param execution: ``"auto"``, ``"native"``, ``"inductor"`` or ``"eager"``; by default the setting of that
+        name. Machine code takes the same steps as eager execution, with other random numbers; torch's
+        kernels, which take them where networks are large, and what torch.compile makes of them for
+        ``"inductor"``, draw the same ones.
     :raises TypeError: for an optimiser that is not ember's, or an objective's class.
     """
 

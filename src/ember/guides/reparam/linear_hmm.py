@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ember.distributions import GaussianHMM, IndependentHMM, LinearHMM, TransformedDistribution
+from ember.distributions.shapes import broadcast_shape
 from ember.guides.reparam.refusal import refuse
 from ember.guides.reparam.reparam import Reparam
 from ember.poutine.reparam_messenger import ReparamMessage, ReparamResult
@@ -53,8 +54,10 @@ class LinearHMMReparam(Reparam):
             self._part(self.obs, f"{msg['name']}_obs", chain.observation_dist.expand(steps), extra + 1),
             duration=duration,
         )
-        if new.batch_shape != chain.batch_shape:
-            new = new.expand(chain.batch_shape)
+        # Plates outside of this handler may have given the auxiliary sites further batch dims.
+        shape = broadcast_shape(new.batch_shape, chain.batch_shape)
+        if new.batch_shape != shape:
+            new = new.expand(shape)
         if joined:
             new = IndependentHMM(new)
         if chain.transforms:

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import ember
-from ember.examples import diabetes, digit_rows, digits, petals, schools_flow
+from ember.examples import diabetes, digit_rows, digits, drivers, petals, schools_flow
 from ember.infer.autoguide import AutoNormal
 
-EXAMPLES = [diabetes, digit_rows, digits, petals, schools_flow]
+EXAMPLES = [diabetes, digit_rows, digits, drivers, petals, schools_flow]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda each: each.__name__.rpartition(".")[2])
@@ -43,6 +43,16 @@ def test_diabetes_in_small_form():
     mean, _ = diabetes.exact(x, y, model.noise.item())
     bmi = names.index("bmi")
     assert guide.median()["linear.weight"][0, bmi].item() == pytest.approx(mean[bmi].item(), abs=0.15)
+
+
+def test_drivers_in_small_form():
+    y, covariates = drivers.load()
+    assert y.shape == (192, 1) and covariates[:, 1].sum() == 23
+    forecaster = drivers.fit(y[:180], covariates[:180], num_samples=100)
+    draws = forecaster(y[:180], covariates, num_samples=100)
+    assert draws.shape == (100, 12, 1)
+    assert (draws.mean(0) - y[180:]).abs().mean() < 0.12
+    assert forecaster.mcmc.get_samples()["effects"][:, 1].mean() < -0.05
 
 
 def test_petals_in_small_form():

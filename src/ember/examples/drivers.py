@@ -1,7 +1,7 @@
 """Forecast how many drivers come to harm on British roads, where seat belts have just become compulsory.
 
-Months from 1969 to 1983 are a level that wanders, a season, and the effects of petrol's price and of the law of
-February 1983 (Harvey & Durbin 1986); the year 1984 is forecast. All is sampled by NUTS.
+Months from 1969 to 1983 are a level that wanders, a season, and the effects of the price of petrol and of the
+law of February 1983 (Harvey & Durbin 1986); the year 1984 is forecast. All is sampled by NUTS.
 Run it by ``python -m ember.examples.drivers``.
 """
 

@@ -7,6 +7,7 @@ import ember
 from ember import distributions as dist
 from ember import poutine
 from ember.poutine.plate_messenger import PlateMessenger, block_plate
+from ember.poutine.runtime import _DIM_ALLOCATOR as DIM_ALLOCATOR
 from ember.poutine.runtime import active_plates, get_plates
 
 
@@ -262,3 +263,23 @@ def test_nested_plates_stack_lists_the_outermost_first():
         assert [frame.name for frame in get_plates()] == ["a", "b", "c"]
         assert normal().shape == (4, 3, 2)
     assert get_plates() == ()
+
+
+def test_dims_claimed_by_hand_are_left_free():
+    dims = DIM_ALLOCATOR.allocate("hand", None), DIM_ALLOCATOR.allocate("other", -3)
+    try:
+        assert dims == (-1, -3)
+        with ember.plate("x", 2), ember.plate("y", 2):
+            assert ember.sample("z", dist.Normal(0.0, 1.0)).shape == (2, 1, 2, 1)
+        with pytest.raises(ValueError, match="plates 'other' and 'w' collide at dim=-3"):
+            ember.plate("w", 2, dim=-3).__enter__()
+        with pytest.raises(ValueError, match="duplicate plate 'hand'"):
+            DIM_ALLOCATOR.allocate("hand", None)
+        with pytest.raises(ValueError, match="has not claimed dim=-2"):
+            DIM_ALLOCATOR.free("hand", -2)
+    finally:
+        DIM_ALLOCATOR.free("hand", -1)
+        DIM_ALLOCATOR.free("other", -3)
+    with pytest.raises(ValueError, match="must be negative"):
+        DIM_ALLOCATOR.allocate("hand", 0)
+    assert active_plates() == []

@@ -10,6 +10,7 @@ import torch
 
 from ember.ops import hessian, linalg, special
 from ember.ops import tensors as ops
+from ember.ops.indexing import Index
 
 DOUBLE = torch.float64
 close = torch.testing.assert_close
@@ -142,3 +143,10 @@ def test_hessian():
     whole = torch.autograd.functional.hessian(lambda z: f(z[:3], z[3:]), torch.cat([x, y]).detach())
     close(hessian.hessian(f(x, y), [x, y]), whole)
     close(hessian.hessian(f(x, y), x), whole[:3, :3])
+
+
+def test_nested_tuples_index():
+    x = torch.arange(24).reshape(2, 3, 4)
+    pair = (torch.tensor([0, 2]), 1)
+    assert torch.equal(Index(x)[..., pair], x[..., pair[0], 1])
+    assert torch.equal(Index(x)[1, (0, (2,))], x[1, 0, 2]) and torch.equal(Index(x)[1], x[1])

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from typing import Any
 
 from ember.distributions import LKJCholesky
 from ember.primitives import plate
+
+# The operations of each kind that a cache of intermediate results saved; ember keeps no such cache.
+LAST_CACHE_SIZE: list[Counter[str]] = [Counter()]
 
 
 class LKJCorrCholesky(LKJCholesky):

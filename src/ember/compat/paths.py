@@ -47,6 +47,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     ),
     "distributions.transforms.haar": ("ember.distributions.transforms",),
     "distributions.util": (
+        "ember.distributions.copies",
         "ember.distributions.shapes",
         "ember.distributions.scaling",
         "ember.distributions.validation",
@@ -87,6 +88,8 @@ TABLE: dict[str, tuple[str, ...]] = {
     "infer.traceenum_elbo": _INFER,
     "infer.tracegraph_elbo": _INFER,
     "infer.tracetmc_elbo": _INFER,
+    "infer.util.LAST_CACHE_SIZE": ("ember.compat.legacy:LAST_CACHE_SIZE",),
+    "infer.util.Dice": ("ember.infer.dice:Dice",),
     "infer.util": (
         "ember.compat.numbers",
         "ember.compat.trace_checks",

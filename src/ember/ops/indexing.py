@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -60,6 +61,34 @@ def vindex(tensor: Tensor, args: Any) -> Tensor:
             complete.append(index.reshape(index.shape + (1,) * events))
     result: Tensor = tensor[tuple(complete)]
     return result
+
+
+def index(tensor: Tensor, args: Any) -> Tensor:
+    """Return ``tensor[args]``, where indices may also be nested tuples of indices.
+
+    :param tensor: what to index.
+    :param args: an index, or a tuple of indices and tuples: ``index(x, (..., (i, j)))`` is ``x[..., i, j]``.
+    """
+    result: Tensor = tensor[tuple(_flat(args)) if isinstance(args, tuple) else args]
+    return result
+
+
+def _flat(args: tuple[Any, ...]) -> Iterator[Any]:
+    for arg in args:
+        if isinstance(arg, tuple):
+            yield from _flat(arg)
+        else:
+            yield arg
+
+
+class Index:
+    """Offer :func:`index` by square brackets: ``Index(x)[..., (i, j)]``."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+
+    def __getitem__(self, args: Any) -> Tensor:
+        return index(self._tensor, args)
 
 
 class Vindex:

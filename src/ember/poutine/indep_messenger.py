@@ -9,13 +9,8 @@ import torch
 
 from ember.errors import message
 from ember.poutine.messenger import Messenger
-from ember.poutine.runtime import (
-    CondIndepStackFrame,
-    Message,
-    active_plates,
-    claim_plate,
-    refuse_duplicate_plate,
-)
+from ember.poutine.plate_dims import claim_plate, refuse_duplicate_plate
+from ember.poutine.runtime import CondIndepStackFrame, Message, active_plates
 
 
 class IndepMessenger(Messenger):
@@ -67,7 +62,7 @@ class IndepMessenger(Messenger):
         if self._vectorized is False:
             refuse_duplicate_plate(self.name, active_plates())
         else:
-            self.dim = claim_plate(self.name, self.dim)
+            self.dim = claim_plate(self.name, self.dim, active_plates())
             self._vectorized = True
         self.plate_frame = self._make_frame()
         return super().__enter__()

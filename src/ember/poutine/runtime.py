@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
-from ember.errors import message
 from ember.poutine.enum_allocator import ENUM_ALLOCATOR as _ENUM_ALLOCATOR  # noqa: F401
+from ember.poutine.plate_dims import CondIndepStackFrame, DimAllocator
 
 if TYPE_CHECKING:
     from ember.poutine.messenger import Messenger
@@ -64,30 +64,6 @@ class Message(TypedDict, total=False):
     unscaled_log_prob: Any
     score_parts: Any
     packed: dict[str, Any]
-
-
-class CondIndepStackFrame(NamedTuple):
-    """One enclosing plate of a site; equality leaves ``full_size`` out."""
-
-    name: str
-    dim: int | None  # negative batch dimension, or None in a sequential plate
-    size: Any  # size of the minibatch, -1 if the plate only claims a dimension
-    counter: int  # number of the iteration of a sequential plate, from 1; 0 if vectorised
-    full_size: Any = None  # size before subsampling
-
-    @property
-    def vectorized(self) -> bool:
-        """Whether the plate is a batch dimension rather than a loop."""
-        return self.dim is not None
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, CondIndepStackFrame) and self[:4] == other[:4]
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    def __hash__(self) -> int:
-        return hash((self.name, self.dim, self.counter, int(self.size)))
 
 
 class NonlocalExit(Exception):
@@ -246,52 +222,13 @@ def get_plates() -> tuple[CondIndepStackFrame, ...]:
 
 
 def active_plates() -> list[CondIndepStackFrame]:
-    """Return the frames of all plates on the stack, blocked or not, outermost first."""
-    return [handler.plate_frame for handler in _stack.get() if handler.plate_frame is not None]
+    """Return the frames of the active plates, outermost first, and those whose dims were claimed by hand."""
+    frames = [handler.plate_frame for handler in _stack.get() if handler.plate_frame is not None]
+    claimed = _DIM_ALLOCATOR.claimed
+    return [*frames, *claimed] if claimed else frames
 
 
-def claim_plate(name: str, dim: int | None) -> int:
-    """Return the batch dimension that a plate gets on entry: ``dim`` if free, or the rightmost free one.
-
-    :raises ValueError: if ``dim`` is taken, or a plate of this name is active.
-    """
-    active = active_plates()
-    if not active:
-        return -1 if dim is None else dim
-    refuse_duplicate_plate(name, active)
-    taken = {frame.dim: frame for frame in active}
-    if dim is None:
-        dim = -1
-        while dim in taken:
-            dim -= 1
-    elif dim in taken:
-        free = min(other for other in taken if other is not None) - 1
-        raise ValueError(
-            message(
-                f"plates '{taken[dim].name}' and '{name}' collide at dim={dim}",
-                site=name,
-                plates=active,
-                expected=f"a batch dimension for '{name}' that no enclosing plate uses",
-                actual=f"dim={dim}, which is the dim of '{taken[dim].name}'",
-                fix=f"give one of them another dim, e.g. plate('{name}', ..., dim={free})",
-            )
-        )
-    return dim
-
-
-def refuse_duplicate_plate(name: str, active: Iterable[CondIndepStackFrame]) -> None:
-    """Raise ValueError if a plate of this name is among the active ones."""
-    if any(frame.name == name for frame in active):
-        raise ValueError(
-            message(
-                f"duplicate plate '{name}'",
-                site=name,
-                plates=active,
-                expected="nested plates of different names, each entered once at a time",
-                actual=f"a plate named '{name}' is already active",
-                fix="use another name, or leave the first plate before entering it again",
-            )
-        )
+_DIM_ALLOCATOR = DimAllocator(active_plates)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,1 @@
+"""Offer what goes back over plated sums of products."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from .. import settings
+from ..elsewhere import names_of
 from ..errors import message
 from .distribution import Distribution
 from .shapes import broadcast_shape
@@ -127,6 +128,11 @@ class TorchDistributionMixin(Distribution):
     def has_rsample_(self, value: bool) -> Any:
         """Set ``has_rsample`` on this instance, which is returned; copies made from it keep the choice."""
         return super().has_rsample_(value)
+
+    @property
+    def rv(self) -> Any:
+        """The distribution as a random variable to compute with, see :mod:`ember.contrib.randomvariable`."""
+        return names_of("ember.contrib")("randomvariable").RandomVariable(self)
 
     def _validate_sample(self, value: Tensor) -> None:
         check_sample(self, value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
@@ -15,14 +16,25 @@ class Arguments:
     """Arguments of a model, as the tensors that vary from step to step and everything else.
 
     :param fix_integers: count small tensors of integers and truth values among what does not vary.
+    :param lift_floats: count floats among the tensors that vary, with the default dtype.
     """
 
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], fix_integers: bool = False) -> None:
+    def __init__(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        fix_integers: bool = False,
+        lift_floats: bool = False,
+    ) -> None:
+        self._form = (fix_integers, lift_floats)
+        self._forms: dict[tuple[bool, bool], Arguments] = {}  # these arguments in other forms
         self._structure: Any
         if kwargs or not all(type(arg) is Tensor for arg in args):
             leaves, self._structure = tree_flatten((args, kwargs))
         else:
             leaves, self._structure = list(args), len(args)
+        if lift_floats:
+            leaves = [torch.tensor(leaf) if isinstance(leaf, float) else leaf for leaf in leaves]
         varies = [isinstance(leaf, Tensor) and not (fix_integers and _is_small(leaf)) for leaf in leaves]
         self._rest = [None if vary else leaf for leaf, vary in zip(leaves, varies, strict=True)]
         self._places = [i for i, vary in enumerate(varies) if vary]
@@ -31,14 +43,30 @@ class Arguments:
     def with_fixed_integers(self) -> Arguments | None:
         """Return these arguments with copies of small tensors of integers fixed, None if there are none."""
         args, kwargs = self.with_tensors([each.clone() if _is_small(each) else each for each in self.tensors])
-        fixed = Arguments(args, kwargs, fix_integers=True)
+        fixed = Arguments(args, kwargs, True, self._form[1])
         return fixed if len(fixed.tensors) < len(self.tensors) else None
 
+    def with_lifted_floats(self) -> Arguments | None:
+        """Return these arguments with floats as tensors that vary, None if there are none."""
+        if not any(isinstance(each, float) for each in self._rest):
+            return None
+        return self._in_form((self._form[0], True))
+
     def in_form_of(self, other: Arguments) -> Arguments:
-        """Return these arguments with what is fixed in ``other`` fixed, too."""
-        if len(other.tensors) == len(self.tensors):
+        """Return these arguments with what is fixed or lifted in ``other`` fixed or lifted, too."""
+        return self._in_form(other._form)
+
+    def _in_form(self, form: tuple[bool, bool]) -> Arguments:
+        if form == self._form:
             return self
-        return Arguments(*self.with_tensors(self.tensors), fix_integers=True)
+        if form not in self._forms:
+            self._forms[form] = Arguments(*self.with_tensors(self.tensors), *form)
+        return self._forms[form]
+
+    @property
+    def lifts_floats(self) -> bool:
+        """Whether floats count among the tensors that vary."""
+        return self._form[1]
 
     @property
     def rest(self) -> list[Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,9 +17,9 @@ from ember.engine.refusal import NotCapturable
 from ember.infer.compiled_steps.arguments import Arguments
 from ember.infer.compiled_steps.captured import CapturedSteps
 from ember.infer.compiled_steps.kernels import KernelSteps
+from ember.infer.compiled_steps.kinds import Kind, Kinds
 from ember.infer.compiled_steps.native import LargeMatrices, NativeSteps
 from ember.infer.compiled_steps.program import Memory
-from ember.params import get_param_store
 from ember.poutine.runtime import handler_stack
 
 # Eager steps of one kind before compiling pays off. A number of steps and not a time, so that draws do not
@@ -30,18 +29,6 @@ EAGER_STEPS = 30
 FIRST_STEPS = 2
 _ATTEMPTS = 4  # programs of one kind whose surroundings changed, before it stays eager
 _MATRIX_WORK = 5e7  # floating point operations of a step's matrix products, from which on they dominate it
-_KINDS = 8  # kinds of arguments that get programs
-
-
-@dataclass
-class _Kind:
-    """Steps with arguments of one kind: same structure, shapes, dtypes, and values other than tensors."""
-
-    arguments: Arguments
-    taken: int = 0  # eager steps with the same parameters
-    leaves: list[Tensor] = field(default_factory=list)
-    captured: CapturedSteps | None = None
-    attempts: int = 0
 
 
 class Execution:
@@ -73,14 +60,13 @@ class Execution:
         self._policy = policy
         self._eager_steps = eager_steps
         self._memory = memory
-        self._kinds: list[_Kind] = []
-        self._kind: _Kind | None = None  # of the next step
+        self._kinds = Kinds()
+        self._kind: Kind | None = None  # of the next step
         self._refused = False
-        self._earlier: dict[str, Any] = {}  # kinds of arguments that an earlier run has met
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies and pickles compile for themselves.
-        return {**self.__dict__, "_kinds": [], "_kind": None}
+        return {**self.__dict__, "_kinds": Kinds(), "_kind": None}
 
     def captured(self, arguments: Arguments) -> CapturedSteps | None:
         """Return what takes the next steps from a program, or None if the next one should run eagerly.
@@ -91,7 +77,7 @@ class Execution:
         self._kind = None
         if policy == "eager" or self._refused or handler_stack() or not torch.is_grad_enabled():
             return None
-        kind = self._kind = self._find(arguments)
+        kind = self._kind = self._kinds.find(arguments)
         if kind is None:
             return None
         if kind.captured is not None:
@@ -112,26 +98,10 @@ class Execution:
 
     def note(self, leaves: Sequence[Tensor]) -> None:
         """Take note of the parameters that an eager step has updated."""
-        kind = self._kind
-        if kind is None:
-            return
-        if len(leaves) != len(kind.leaves) or any(
-            a is not b for a, b in zip(leaves, kind.leaves, strict=True)
-        ):
-            kind.leaves, kind.taken = list(leaves), 0
-        kind.taken += 1
+        if self._kind is not None:
+            self._kind.note(leaves)
 
-    def _find(self, arguments: Arguments) -> _Kind | None:
-        for kind in self._kinds:
-            if kind.arguments.alike(arguments.in_form_of(kind.arguments)):
-                return kind
-        if len(self._kinds) == _KINDS:
-            return None
-        self._kinds.append(_Kind(arguments))
-        self._recall(self._kinds[-1])
-        return self._kinds[-1]
-
-    def _compile(self, kind: _Kind, policy: str) -> CapturedSteps | None:
+    def _compile(self, kind: Kind, policy: str) -> CapturedSteps | None:
         """Return machine code, or else what calls torch's kernels, unless machine code is demanded."""
         try:
             return self._native(kind, kind.arguments, _MATRIX_WORK if policy == "auto" else math.inf)
@@ -154,22 +124,28 @@ class Execution:
                 return kernels
             except NotCapturable as error:
                 reason = reason or str(error)
-        self._refuse(reason, policy)
+        if kind.arguments.lifts_floats:
+            kind.refused = True  # each value has to be a kind of its own
+        else:
+            self._refuse(reason, policy)
         return None
 
-    def _by_inductor(self, kind: _Kind) -> CapturedSteps:
+    def _by_inductor(self, kind: Kind) -> CapturedSteps | None:
         try:
             return self._kernels(kind, by_inductor=True)
         except (NotCapturable, NotInductable) as reason:
+            if kind.arguments.lifts_floats:
+                kind.refused = True
+                return None
             raise ExecutionError(
                 f"SVI cannot run by torch.compile: {reason}\n  fix: use execution='auto', 'native' or 'eager'"
             ) from reason
 
-    def _native(self, kind: _Kind, arguments: Arguments, most_matrix_work: float = math.inf) -> NativeSteps:
+    def _native(self, kind: Kind, arguments: Arguments, most_matrix_work: float = math.inf) -> NativeSteps:
         loss, optim, reachable, memory = self._loss_and_grads, self._optim, self._reachable, self._memory
         return NativeSteps(loss, optim, kind.leaves, arguments, reachable, memory, most_matrix_work)
 
-    def _kernels(self, kind: _Kind, by_inductor: bool = False) -> KernelSteps:
+    def _kernels(self, kind: Kind, by_inductor: bool = False) -> KernelSteps:
         loss, optim, reachable, memory = self._loss_and_grads, self._optim, self._reachable, self._memory
         return KernelSteps(loss, optim, kind.leaves, kind.arguments, reachable, memory, by_inductor)
 
@@ -183,22 +159,8 @@ class Execution:
 
     def state(self) -> dict[str, Any]:
         """Return the eager steps taken and the parameters' names, for each kind of arguments."""
-        known = dict(self._earlier)
-        store = get_param_store()
-        for kind in self._kinds:
-            names = [store.param_name(leaf) for leaf in kind.leaves]
-            if None not in names:
-                known[kind.arguments.description] = (kind.taken, names)
-        return known
+        return self._kinds.state()
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Count the eager steps of an earlier run, whose parameters are back in the store."""
-        self._earlier = dict(state)
-        for kind in self._kinds:
-            self._recall(kind)
-
-    def _recall(self, kind: _Kind) -> None:
-        taken, names = self._earlier.pop(kind.arguments.description, (0, ()))
-        leaves = [get_param_store().leaf(name) for name in names]
-        if kind.taken < taken and None not in leaves:
-            kind.taken, kind.leaves = taken, [leaf for leaf in leaves if leaf is not None]
+        self._kinds.set_state(state)

@@ -9,12 +9,13 @@ import torch
 import ember
 import ember.distributions as dist
 from ember import optim, poutine
-from ember.infer import SVI, Trace_ELBO
+from ember.infer import SVI, Trace_ELBO, TraceEnum_ELBO, config_enumerate
 from ember.infer.autoguide import (
     AutoCallable,
     AutoContinuous,
     AutoDelta,
     AutoDiagonalNormal,
+    AutoDiscreteParallel,
     AutoGaussian,
     AutoGuideList,
     AutoIAFNormal,
@@ -333,6 +334,28 @@ def test_lists_of_guides_share_plates():
     assert sorted({each.split(".")[1] for each in ember.get_param_store()}) == ["0", "1", "2"]
     again = copy.deepcopy(guide)
     assert set(again()) == {"mu", "z", "w"}
+
+
+def in_groups():
+    ember.sample("mean", dist.Normal(0.0, 1.0))
+    with ember.plate("data", 3):
+        ember.sample("group", dist.Bernoulli(0.5))
+
+
+def test_lists_are_pickled_and_run_as_machine_code():
+    model = config_enumerate(in_groups)
+    guide = AutoGuideList(model)
+    guide.append(AutoNormal(poutine.block(model, hide=["group"])))
+    svi = SVI(model, guide, optim.Adam({"lr": 0.1}), TraceEnum_ELBO(), execution="native")
+    for _ in range(4):
+        svi.step()
+    guide.append(AutoDiscreteParallel(poutine.block(in_groups, expose_fn=is_group)))
+    assert guide()["group"].shape == (3,)
+    torch.testing.assert_close(pickle.loads(pickle.dumps(guide)).median(), guide.median())
+
+
+def is_group(site):
+    return site["name"] == "group"
 
 
 def test_lists_take_functions_and_refuse_overlap():

@@ -60,6 +60,7 @@ class AutoGuideList(AutoGuide):
     def __init__(self, model: Callable[..., Any], *, create_plates: CreatePlates | None = None) -> None:
         super().__init__(model, create_plates=create_plates)
         self.__dict__["init_loc_fn"] = init_to_feasible
+        self.__dict__["_num_prepared"] = 0
 
     def __len__(self) -> int:
         return len(self._modules)
@@ -86,7 +87,7 @@ class AutoGuideList(AutoGuide):
     add = append
 
     def _prepare(self, *args: Any, **kwargs: Any) -> None:
-        if self._prototype_frames or not len(self):
+        if self._num_prepared == len(self):
             return
         frames: dict[str, Any] = {}
         seen: dict[str, str] = {}
@@ -98,6 +99,7 @@ class AutoGuideList(AutoGuide):
                     self._refuse_overlap(name, seen[name], type(part).__name__)
                 seen[name] = type(part).__name__
         self.__dict__["_prototype_frames"] = frames
+        self.__dict__["_num_prepared"] = len(self)
 
     def _refuse_overlap(self, name: str, first: str, second: str) -> None:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -32,19 +33,32 @@ def _predicate(
         if both:
             raise ValueError(f"block cannot hide and expose the same {what}: {sorted(both)}")
 
-    def hides(msg: Message) -> bool:
-        name, kind = msg["name"], msg["type"]
-        if kind == "sample" and msg["is_observed"]:
-            kind_names = {"observe", "sample"} if "sample" in hidden_types | exposed_types else {"observe"}
-        else:
-            kind_names = {kind}
-        if name in exposed or kind_names & exposed_types:
-            return False
-        if name in hidden or kind_names & hidden_types:
-            return True
-        return hide_all
+    # Named functions, so that what they hide sites of can be pickled.
+    return functools.partial(_hides, hide_all, hidden, exposed, hidden_types, exposed_types)
 
-    return hides
+
+def _hides(
+    hide_all: bool,
+    hidden: set[str],
+    exposed: set[str],
+    hidden_types: set[str],
+    exposed_types: set[str],
+    msg: Message,
+) -> bool:
+    name, kind = msg["name"], msg["type"]
+    if kind == "sample" and msg["is_observed"]:
+        kind_names = {"observe", "sample"} if "sample" in hidden_types | exposed_types else {"observe"}
+    else:
+        kind_names = {kind}
+    if name in exposed or kind_names & exposed_types:
+        return False
+    if name in hidden or kind_names & hidden_types:
+        return True
+    return hide_all
+
+
+def _shown_not(show: Callable[[Message], bool | None], msg: Message) -> bool:
+    return not show(msg)
 
 
 class BlockMessenger(Messenger):
@@ -78,8 +92,7 @@ class BlockMessenger(Messenger):
         if hide_fn is not None:
             self._hides = hide_fn
         elif expose_fn is not None:
-            show = expose_fn
-            self._hides = lambda msg: not show(msg)
+            self._hides = functools.partial(_shown_not, expose_fn)
         else:
             self._hides = _predicate(hide_all, expose_all, hide, expose, hide_types, expose_types)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -45,15 +46,18 @@ def config_enumerate(
     else:
         options = {"enumerate": default, "expand": expand, "num_samples": num_samples, "tmc": tmc}
 
-    def choose(site: Message) -> dict[str, Any]:
-        chosen = (
-            default is not None
-            and site["type"] == "sample"
-            and not site["is_observed"]
-            and (num_samples is not None or getattr(site["fn"], "has_enumerate_support", False))
-            and type(site["fn"]).__name__ != "_Subsample"
-        )
-        return {key: value for key, value in options.items() if key not in site["infer"]} if chosen else {}
-
-    handler = InferConfigMessenger(choose)
+    # A named function, so that what it marks can be pickled.
+    handler = InferConfigMessenger(functools.partial(_choose, options, num_samples is not None))
     return handler if guide is None else handler(guide)
+
+
+def _choose(options: dict[str, Any], draws: bool, site: Message) -> dict[str, Any]:
+    """Return what to add to a site's ``infer``; with ``draws``, its support need not be finite."""
+    chosen = (
+        options["enumerate"] is not None
+        and site["type"] == "sample"
+        and not site["is_observed"]
+        and (draws or getattr(site["fn"], "has_enumerate_support", False))
+        and type(site["fn"]).__name__ != "_Subsample"
+    )
+    return {key: value for key, value in options.items() if key not in site["infer"]} if chosen else {}

@@ -89,8 +89,11 @@ def test_random_walk_leaves_the_target_invariant():
     key = random.key(5)
     after = []
     for index, z in enumerate(before):
-        state = random_walk.init(target.density, z, step_size=1.2)
-        after.append(random_walk.step(random.fold_in(key, index), target.density, state)[0].position)
+        state = random_walk.init(target.density, z)
+        unit = metric.diagonal(torch.ones_like(z))
+        size = torch.tensor(1.2, dtype=torch.float64)
+        moved, _ = random_walk.step(random.fold_in(key, index), target.density, state, size, unit)
+        after.append(moved.position)
     assert targets.smallest_p_value(target.pivots(torch.stack(after))) > 1e-3
     assert (torch.stack(after) != before).any(-1).double().mean() > 0.3
 

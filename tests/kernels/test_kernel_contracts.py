@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from ember.engine import control, random
 from ember.engine.capture import capture
 from ember.engine.interpret import interpret
-from ember.kernels import chain, hmc, nuts, random_walk
+from ember.kernels import chain, hmc, metric, nuts, random_walk
 from ember.kernels.warmup import Adaptation
 
 ADAPTATIONS = [
@@ -82,8 +82,9 @@ def test_every_leapfrog_evaluates_the_density_once():
 def test_random_walk_evaluates_the_density_once_a_step():
     counted = targets.Counter(TARGET.density)
     state = random_walk.init(counted, torch.zeros(4, dtype=torch.float64))
+    unit, size = metric.diagonal(torch.ones_like(state.position)), torch.tensor(0.1, dtype=torch.float64)
     for number in range(5):
-        state, _ = random_walk.step(random.key(number), counted, state)
+        state, _ = random_walk.step(random.key(number), counted, state, size, unit)
     assert counted.calls == 6
 
 
@@ -209,7 +210,7 @@ def test_other_kernels_can_be_captured(options):
             random.key(1), TARGET.density, state.state, state.step_size, state.metric, **options
         )
         walk = random_walk.init(TARGET.density, new.position)
-        walk, info = random_walk.step(random.key(2), TARGET.density, walk, adapt=True)
+        walk, info = random_walk.step(random.key(2), TARGET.density, walk, state.step_size, state.metric)
     assert bool(info.accepted) == (not torch.equal(walk.position, new.position))
 
 

@@ -54,18 +54,10 @@ def test_hmc_finds_known_posteriors(options):
 
 def test_random_walk_finds_a_normal_and_its_target_acceptance():
     target = targets.normal([0.5, 1.0], "normal_2")
-    key = random.key(8)
-    state = random_walk.init(target.density, torch.zeros(2, dtype=torch.float64))
-    positions, acceptance = [], []
-    for number in range(6000):
-        state, info = random_walk.step(
-            random.fold_in(key, number), target.density, state, adapt=number < 1500
-        )
-        if number >= 1500:
-            positions.append(state.position)
-            acceptance.append(info.acceptance)
-    assert targets.largest_z_score(target.pivots(torch.stack(positions))) < 4.5
-    assert abs(float(torch.stack(acceptance).mean()) - 0.234) < 0.04
+    adaptation = Adaptation(target_acceptance=0.234, adapt_metric=False, search_step_size=False)
+    draws = run(target, random_walk.step, adaptation, 1500, 4500, seed=8)
+    assert targets.largest_z_score(target.pivots(draws.position)) < 4.5
+    assert abs(float(draws.info.acceptance.mean()) - 0.234) < 0.04
 
 
 @pytest.mark.slow

@@ -168,6 +168,8 @@ def test_shapes_dtypes_and_order():
 
 def test_save_params():
     assert list(run(two_sites, draws=3, warmup=2, save_params=["a"]).get_samples()) == ["a"]
+    with pytest.raises(ValueError, match=r"save_params names 'c'(.|\n)*some of: z, a"):
+        run(two_sites, draws=3, warmup=2, save_params=["c"])
 
 
 def test_warmup_defaults_to_the_number_of_draws():
@@ -437,10 +439,10 @@ def test_blocks_of_a_dense_metric():
         ember.sample("b", dist.Normal(0.0, 1.0))
 
     mcmc = run(model, draws=5, warmup=40, options={"full_mass": [("a",)]})
-    matrix = mcmc.kernel.inverse_mass_matrix[("a", "b")]
-    assert matrix.shape == (3, 3)
-    assert matrix[0, 1] != 0
-    assert torch.equal(matrix[2, :2], torch.zeros(2, dtype=torch.float64))
+    matrices = mcmc.kernel.inverse_mass_matrix
+    assert {names: tuple(value.shape) for names, value in matrices.items()} == {("a",): (2, 2), ("b",): (1,)}
+    assert matrices["a",][0, 1] != 0
+    assert torch.equal(mcmc.kernel.mass_matrix_adapter.inverse_mass_matrix["a",], matrices["a",])
     with pytest.raises(ValueError, match="full_mass names 'q'"):
         run(model, options={"full_mass": [("q",)]})
 

@@ -34,7 +34,7 @@ from ember.infer.importance import (
     vectorized_importance_weights,
 )
 from ember.infer.log_likelihood import log_likelihood
-from ember.infer.mcmc import HMC, MCMC, NUTS
+from ember.infer.mcmc import HMC, MCMC, NUTS, RandomWalkKernel
 from ember.infer.predictive import Predictive
 from ember.infer.resampler import MHResampler
 from ember.infer.reweighted_wake_sleep import ReweightedWakeSleep
@@ -77,6 +77,7 @@ __all__ = [
     "Plateau",
     "Predictive",
     "RBFSteinKernel",
+    "RandomWalkKernel",
     "RenyiELBO",
     "Resampler",
     "ReweightedWakeSleep",

@@ -73,7 +73,7 @@ def init(
     state = target.init(density, position)
     metric = warmup.initial_metric(adaptation, state) if metric is None else metric
     size = torch.as_tensor(step_size, dtype=position.dtype)
-    if adaptation.adapt_step_size:
+    if adaptation.adapt_step_size and adaptation.search_step_size:
         first_key = random.fold_in(key, _FIRST_STEP_SIZE)
         found = step_sizes.heuristic(first_key, density, state, size, metric)
         size = found.clamp(min=adaptation.min_step_size)

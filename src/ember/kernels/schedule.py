@@ -43,27 +43,36 @@ def step_size_only(num_warmup: int) -> Schedule:
 
 
 def stan(num_warmup: int) -> Schedule:
-    """Follow Stan's windows: a start, windows of estimates that double, and an end for the step size.
+    """Follow Stan's windows: see :func:`stan_windows`; the metric stays as it is if there is one only."""
+    windows = stan_windows(num_warmup)
+    if len(windows) < 3:
+        return _schedule(num_warmup)
+    ends = [last for _, last in windows[1:-1]]
+    collect = range(windows[1][0], windows[-1][0])
+    return _schedule(num_warmup, collect=collect, update=ends, switch=ends, restart=ends)
 
-    75, 25, 50, 100, … and 50 draws; the last window takes what is left. Below 150 draws the start is 15% and
-    the end 10% of them, with one window between; below 20 the metric stays as it is. (Stan reference manual,
-    chapter *MCMC sampling*, section on automatic parameter tuning.)
+
+def stan_windows(num_warmup: int) -> list[tuple[int, int]]:
+    """Return first and last draws of Stan's windows: a start, estimates that double, an end.
+
+    75, 25, 50, 100, … and 50 draws; the last window of estimates takes what is left. Below 150 draws the
+    start is 15% and the end 10% of them, with one window between; below 20 there is one window in all. (Stan
+    reference manual, chapter *MCMC sampling*, section on automatic parameter tuning.)
     """
     if num_warmup < 20:
-        return _schedule(num_warmup)
-    start, first, final = 75, 25, 50
-    if start + first + final > num_warmup:
+        return [(0, num_warmup - 1)] if num_warmup else []
+    start, size, final = 75, 25, 50
+    if start + size + final > num_warmup:
         start, final = int(0.15 * num_warmup), int(0.1 * num_warmup)
-        first = num_warmup - start - final
+        size = num_warmup - start - final
     stop = num_warmup - final
-    ends, end, size = [], start, first
-    while end < stop:
-        end += size
-        size *= 2
-        if end + size > stop:
-            end = stop
-        ends.append(end - 1)
-    return _schedule(num_warmup, collect=range(start, stop), update=ends, switch=ends, restart=ends)
+    windows, begin = [(0, start - 1)], start
+    while begin < stop:
+        # A next window of twice the size must fit; else this one takes what is left.
+        end = begin + size if begin + 3 * size <= stop else stop
+        windows.append((begin, end - 1))
+        begin, size = end, 2 * size
+    return [*windows, (stop, num_warmup - 1)]
 
 
 def fisher(

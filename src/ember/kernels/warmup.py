@@ -48,6 +48,7 @@ class Adaptation:
         from draws in windows that double.
     :param target_acceptance: mean acceptance statistic to reach, between 0 and 1.
     :param adapt_step_size: whether the step size is searched for and adapted.
+    :param search_step_size: whether there is that search, which takes leapfrog steps, before adaptation.
     :param adapt_metric: whether the metric is adapted.
     :param blocks: for a dense metric, groups of coordinates that get a dense block each.
     :param rank: for a low-rank metric, the number of directions beside the diagonal.
@@ -59,6 +60,7 @@ class Adaptation:
     scheme: SchemeName = "fisher"
     target_acceptance: float = 0.8
     adapt_step_size: bool = True
+    search_step_size: bool = True
     adapt_metric: bool = True
     blocks: tuple[tuple[int, ...], ...] | None = None
     rank: int = 20

@@ -164,5 +164,13 @@ class StatsOfDict(StreamingStats):
             result._stats[key] = parts[0] if len(parts) == 1 else parts[0].merge(parts[1])
         return result
 
+    def merged_by(self, name: Callable[[Any], Hashable]) -> StatsOfDict:
+        """Return statistics by ``name(key)``, those of keys with the same name merged."""
+        result = StatsOfDict(default=self._default)
+        for key, each in self._stats.items():
+            known = result._stats.get(name(key))
+            result._stats[name(key)] = each if known is None else known.merge(each)
+        return result
+
     def get(self) -> dict[Hashable, Any]:
         return {key: each.get() for key, each in self._stats.items()}

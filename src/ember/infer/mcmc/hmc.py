@@ -5,32 +5,26 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ember.engine import random
 from ember.errors import message
-from ember.infer.mcmc.execution import make_sampler
-from ember.infer.mcmc.mcmc_kernel import MCMCKernel
-from ember.infer.mcmc.native import NativeSampler
+from ember.infer.mcmc.density_kernel import DensityKernel
+from ember.infer.mcmc.mass_matrix import ArrowheadMassMatrix, BlockMassMatrix
 from ember.infer.mcmc.potential import PotentialDensity
-from ember.infer.mcmc.preparation import coordinates, first_positions, from_potential, require, unconstraining
-from ember.infer.mcmc.sampler import HamiltonianSampler, Plan
-from ember.infer.mcmc.starting import StartingDensity
-from ember.infer.seed import draw_seed
+from ember.infer.mcmc.preparation import coordinates, require
 from ember.kernels import hmc as hmc_kernel
-from ember.kernels.chain import ChainState, Transition
+from ember.kernels.chain import Transition
 from ember.kernels.metric import Diagonal, LowRank
 from ember.kernels.warmup import Adaptation, MetricName, SchemeName
 from ember.model.density import Density
 from ember.model.initialisation import InitStrategy
 
 
-class HMC(MCMCKernel):
+class HMC(DensityKernel):
     """Hamiltonian Monte Carlo with trajectories of fixed length.
 
     Give a model, or a potential function (then with ``initial_params`` to :class:`MCMC`).
@@ -86,15 +80,7 @@ class HMC(MCMCKernel):
         scheme: SchemeName = "fisher",
         sum_discrete: bool = True,
     ) -> None:
-        if (model is None) == (potential_fn is None):
-            raise ValueError(
-                message(
-                    f"{type(self).__name__} needs either a model or a potential_fn",
-                    expected="exactly one of model and potential_fn",
-                    actual="both" if model is not None else "neither",
-                )
-            )
-        require(step_size > 0, "step_size", "a positive number", step_size)
+        super().__init__(model, potential_fn, step_size, transforms, init_strategy, sum_discrete)
         require(0 < target_accept_prob < 1, "target_accept_prob", "a number in (0, 1)", target_accept_prob)
         require(num_steps is None or num_steps >= 1, "num_steps", "at least 1", num_steps)
         if trajectory_length is None:
@@ -104,15 +90,7 @@ class HMC(MCMCKernel):
             warnings.warn(
                 "jit_compile has no effect: ember chooses how to execute a model (see settings.execution)"
             )
-        self.model = model
-        self.potential_fn = potential_fn
-        self.given_transforms = None if transforms is None else dict(transforms)
         self.trajectory_length = trajectory_length
-        self.init_strategy = init_strategy
-        self.sum_discrete = sum_discrete
-        self.density: Density | PotentialDensity | None = None
-        self._starting: StartingDensity | None = None
-        self._first_step_size = float(step_size)
         self._adapt = (adapt_step_size, adapt_mass_matrix)
         self._full_mass = full_mass
         require(
@@ -124,70 +102,14 @@ class HMC(MCMCKernel):
         Adaptation(metric=self._metric, scheme=scheme, adapt_metric=adapt_mass_matrix)
         self._target = target_accept_prob
         self._min_step_size = min_stepsize
-        self._chain: ChainState | None = None
-        self._initial_params: dict[str, Tensor] | None = None
-        self._sampler: HamiltonianSampler | NativeSampler | None = None
-        self._statistics: dict[str, Tensor] = {}
-        self._warmup_left = 0
-        self._num_warmup = 0
-        self._acceptance: list[float] = []
-        self._divergences: list[int] = []
-
-    # -- what MCMC asks for --------------------------------------------------------------------------------
-
-    def prepare(
-        self,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        initial_params: Mapping[str, Tensor] | None,
-        num_chains: int,
-        seed: int,
-        validate: bool = False,
-    ) -> tuple[Density | PotentialDensity, Tensor]:
-        """Return the density and first positions ``[num_chains, D]``.
-
-        :raises InitialisationError: if no starting point is found.
-        """
-        if self.potential_fn is not None:
-            prepared = from_potential(self.potential_fn, self.given_transforms, initial_params, num_chains)
-            self.density, self._starting = prepared[0], StartingDensity(prepared[0])
-            return prepared
-        assert self.model is not None
-        density = Density(
-            self.model,
-            args,
-            kwargs,
-            transforms=self.given_transforms,
-            init_strategy=self.init_strategy,
-            seed=seed,
-            validate=validate,
-            sum_discrete=self.sum_discrete,
-        )
-        self.density, self._starting = density, StartingDensity(density)
-        given = (initial_params, self.init_strategy, num_chains, seed)
-        return density, first_positions(density, self._starting, *given)
-
-    def sampler(
-        self, density: Density | PotentialDensity, starts: Tensor, num_warmup: int, seed: int
-    ) -> HamiltonianSampler | NativeSampler:
-        """Return what advances chains of this kernel, as ``settings.execution`` says."""
-        plan = Plan(
-            density,
-            self.transition(),
-            self._adaptation(density),
-            num_warmup,
-            random.key(seed),
-            starts,
-            self._first_step_size,
-            self._starting,
-        )
-        return make_sampler(plan, type(self).__name__)
+        self._adapter: BlockMassMatrix | ArrowheadMassMatrix = BlockMassMatrix()
 
     def transition(self) -> Transition:
         """Return the pure kernel with this object's options."""
         return functools.partial(hmc_kernel.step, trajectory_length=float(self.trajectory_length))
 
-    def _adaptation(self, density: Density | PotentialDensity) -> Adaptation:
+    def adaptation(self, density: Density | PotentialDensity) -> Adaptation:
+        """Return what warmup adapts."""
         adapt_step_size, adapt_metric = self._adapt
         groups = self._full_mass
         blocks = None if isinstance(groups, bool) else tuple(coordinates(density, each) for each in groups)
@@ -201,17 +123,6 @@ class HMC(MCMCKernel):
             min_step_size=self._min_step_size,
         )
 
-    def observe(self, chain: ChainState) -> None:
-        """Show a chain's state through this object's attributes, for hooks."""
-        self._chain = chain
-
-    # -- what users read -----------------------------------------------------------------------------------
-
-    @property
-    def step_size(self) -> float:
-        """The present step size."""
-        return self._first_step_size if self._chain is None else float(self._chain.step_size)
-
     @property
     def num_steps(self) -> int:
         """Number of leapfrog steps of a trajectory at the present step size."""
@@ -219,7 +130,10 @@ class HMC(MCMCKernel):
 
     @property
     def inverse_mass_matrix(self) -> dict[tuple[str, ...], Tensor]:
-        """The present inverse mass matrix, by the names of the sites: a vector if diagonal, else a matrix."""
+        """The present inverse mass matrix, by the names of sites: a vector if diagonal, else a matrix.
+
+        With a list as ``full_mass``, the groups of sites in it come first, and then all others.
+        """
         if self._chain is None or self.density is None:
             return {}
         metric: Any = self._chain.metric
@@ -227,74 +141,43 @@ class HMC(MCMCKernel):
             value = metric.matrix()
         else:
             value = metric.variance if isinstance(metric, Diagonal) else metric.covariance
-        return {tuple(self.density.layout.blocks): value}
+        names = tuple(self.density.layout.blocks)
+        groups = [] if isinstance(self._full_mass, bool) else [tuple(each) for each in self._full_mass]
+        if not groups:
+            return {names: value}
+        rest = tuple(name for name in names if not any(name in group for group in groups))
+        result = {}
+        for group in (*groups, *([rest] if rest else [])):
+            places = torch.tensor(coordinates(self.density, group))
+            result[group] = value.diagonal()[places] if group == rest else value[places][:, places]
+        return result
 
     @property
-    def transforms(self) -> dict[str, Any] | None:
-        """Maps from constrained to unconstrained values by site: those given, and all once it is set up."""
-        return self.given_transforms if self.density is None else unconstraining(self.density)
+    def mass_matrix_adapter(self) -> BlockMassMatrix | ArrowheadMassMatrix:
+        """The form of the mass matrix, in Pyro's terms, with its present value.
 
-    # -- the stateful form: setup and sample ---------------------------------------------------------------
+        Set it to an :class:`~ember.infer.mcmc.ArrowheadMassMatrix` before a run for a form whose cost is
+        linear in the number of coordinates; ember then takes its low-rank one.
+        """
+        if isinstance(self._adapter, BlockMassMatrix):
+            self._adapter.inverse_mass_matrix = self.inverse_mass_matrix
+        return self._adapter
 
-    def setup(self, warmup_steps: int, *args: Any, **kwargs: Any) -> None:
-        """Prepare one chain for use through :meth:`sample`."""
-        seed = draw_seed()
-        density, starts = self.prepare(args, kwargs, self._initial_params, 1, seed)
-        self._sampler = self.sampler(density, starts, warmup_steps, seed)
-        self._chain = self._sampler.start(0)
-        self._initial_params = density.layout.split(starts[0])
-        self._num_warmup = self._warmup_left = warmup_steps
-        self._acceptance, self._divergences = [], []
-
-    @property
-    def initial_params(self) -> dict[str, Tensor]:
-        """Unconstrained values to start from, by site."""
-        return self._initial_params or {}
-
-    @initial_params.setter
-    def initial_params(self, params: dict[str, Tensor]) -> None:
-        self._initial_params = dict(params)
-
-    def sample(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Make one transition from unconstrained ``params``; needs :meth:`setup` first."""
-        if self._sampler is None or self._chain is None or self.density is None:
-            raise ValueError(f"{type(self).__name__}.sample needs setup(warmup_steps, *args, **kwargs) first")
-        layout = self.density.layout
-        position = layout.join(params)
-        if not torch.equal(position, self._chain.state.position):
-            self._chain = self._chain._replace(state=hmc_kernel.init(self.density, position))
-        if self._warmup_left:
-            done = self._num_warmup - self._warmup_left
-            self._chain, (positions, self._statistics) = self._sampler.warmup(self._chain, 0, done, done + 1)
-            self._warmup_left -= 1
-        else:
-            self._chain, (positions, self._statistics) = self._sampler.sample(self._chain, 0, 1)
-            if bool(self._statistics["diverging"]):
-                self._divergences.append(len(self._acceptance))
-            self._acceptance.append(float(self._statistics["acceptance"]))
-        return layout.split(positions[0])
-
-    def end_warmup(self) -> None:
-        """Stop adapting."""
-        self._warmup_left = 0
-
-    def cleanup(self) -> None:
-        """Let go of the density."""
-        self._sampler = None
-        self.density = self._starting = None
-
-    def logging(self) -> OrderedDict[str, str]:
-        """Return step size and acceptance for a progress bar."""
-        acceptance = self._statistics.get("acceptance")
-        shown = OrderedDict([("step size", f"{self.step_size:.2e}")])
-        if acceptance is not None:
-            shown["acc. prob"] = f"{float(acceptance):.3f}"
-        return shown
+    @mass_matrix_adapter.setter
+    def mass_matrix_adapter(self, adapter: BlockMassMatrix | ArrowheadMassMatrix) -> None:
+        if type(adapter) not in (BlockMassMatrix, ArrowheadMassMatrix):
+            raise TypeError(
+                message(
+                    f"{type(self).__name__} cannot adapt by a {type(adapter).__name__}",
+                    expected="a BlockMassMatrix or an ArrowheadMassMatrix",
+                    actual=repr(adapter),
+                    fix="choose the form by full_mass or metric, or write a kernel of your own",
+                )
+            )
+        self._adapter = adapter
+        if isinstance(adapter, ArrowheadMassMatrix):
+            self._full_mass, self._metric, self._scheme = False, "low_rank", "fisher"
 
     def diagnostics(self) -> dict[str, Any]:
         """Return the indices of divergent draws and the mean acceptance since warmup."""
-        acceptance = self._acceptance
-        return {
-            "divergences": list(self._divergences),
-            "acceptance rate": sum(acceptance) / len(acceptance) if acceptance else math.nan,
-        }
+        return {"divergences": list(self._divergences), **super().diagnostics()}

@@ -23,6 +23,9 @@ class Store(Protocol):
     def finish(self) -> None:
         """Take note that nothing more will come."""
 
+    def __len__(self) -> int:
+        """Return the number of draws that were added."""
+
 
 class MemoryStore:
     """Keep draws in tensors that are allocated once.

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ember.infer.mcmc.mass_matrix import BlockMassMatrix, Shapes
+from ember.infer.mcmc.mass_matrix import ArrowheadMassMatrix, BlockMassMatrix, Shapes
 from ember.kernels.schedule import stan_windows
 from ember.ops.dual_averaging import DualAveraging
+
+__all__ = ["ArrowheadMassMatrix", "BlockMassMatrix", "WarmupAdapter", "adapt_window"]
 
 
 class adapt_window(NamedTuple):

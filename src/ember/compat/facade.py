@@ -148,7 +148,13 @@ def _public_names(path: str) -> list[str]:
         module = _load(target)
         if isinstance(module, ModuleType):
             public = getattr(module, "__all__", None)
-            names.update(public if public is not None else (n for n in vars(module) if not n.startswith("_")))
+            if public is None:  # what the module imported for itself is not meant
+                public = (
+                    name
+                    for name, value in vars(module).items()
+                    if not name.startswith("_") and not isinstance(value, ModuleType)
+                )
+            names.update(public)
     return sorted(names)
 
 

@@ -342,14 +342,14 @@ class Proposals(NamedTuple):
         return table_over(states, factors)
 
 
-def proposals_for(network, seed):
+def proposals_for(network, seed, modes=("parallel", "parallel", "sampled", "sequential"), share=0.5):
     """Choose which sites a guide has, and how."""
     choose, generator = random.Random(seed), torch.Generator().manual_seed(seed)
     proposals = Proposals({}, {}, {})
     for site in network.latents():
-        if site.kind == "partly" or choose.random() < 0.5:
+        if site.kind == "partly" or choose.random() >= share:
             continue
-        mode = choose.choice(["parallel", "parallel", "sampled", "sequential"])
+        mode = choose.choice(modes)
         mode = "parallel" if mode == "sequential" and site.plates else mode
         parents = [name for name in site.parents if name in proposals.modes and choose.random() < 0.7]
         if mode == "sampled":  # of each of its parents' values there would be another draw

@@ -32,7 +32,7 @@ from ember.poutine.trace_struct import Trace
 
 
 class Cost(NamedTuple):
-    """A term of log p − log q, scaled; ``order`` is the guide site's place, infinite for the model's."""
+    """A term of log p − log q, scaled, which depends on no draw of guide sites after the ``order``-th."""
 
     factor: Factor
     order: float
@@ -83,23 +83,46 @@ def log_prob_of(site: Any) -> Any:
 
 def eliminated(
     model_trace: Trace, guide_variables: dict[int, Variable], probes: list[Factor] | None = None
-) -> tuple[list[Factor], list[Any]]:
-    """Sum the model's own enumerated sites out of its density; returns what is left and the steps."""
+) -> tuple[list[Factor], list[Factor | Rows]]:
+    """Sum the model's own enumerated sites out of its density; returns what is left, and the sites' factors."""
     own = {v: each for v, each in variables_of(model_trace).items() if v not in guide_variables}
     kept = {v: each.plates for v, each in guide_variables.items()}
     with shapes_in_errors(model_trace.nodes):
-        return eliminate([*model_factors(model_trace, own), *(probes or [])], own, kept, loops=LOOPS)
+        factors = model_factors(model_trace, own)
+        left, _ = eliminate([*factors, *(probes or [])], own, kept, loops=LOOPS)
+        return left, factors
+
+
+def _orders(model_trace: Trace, guide_trace: Trace, factors: list[Factor | Rows]) -> dict[int, int]:
+    """Return the last guide site that each factor of the model may depend on, by the factor's identity.
+
+    It is among those whose values the model had read by then. Sites that are scored together are left out.
+    """
+    if model_trace.like_sites is not None:
+        return {}
+    places = {site["name"]: order for order, site in enumerate(sample_sites(guide_trace))}
+    scored = iter(factors)
+    counted = {site["name"] for site in sample_sites(model_trace)}
+    latest, orders = -1, {}
+    for name, site in model_trace.nodes.items():
+        if site["type"] == "sample":
+            latest = max(latest, places.get(name, -1))
+            if name in counted:
+                orders[id(next(scored))] = latest
+    return orders
 
 
 def enumerated_bound(model_trace: Trace, guide_trace: Trace) -> tuple[Any, Any]:
     """Return the bound and a surrogate with its gradient; both scalars.
 
     Each term of log p − log q is averaged exactly over the guide's enumerated sites that it depends on.
-    Sampled sites without reparameterisation get score-function terms, averaged in the same way.
+    Sampled sites without reparameterisation get score-function terms, averaged in the same way; of the costs,
+    those count that may depend on the draw, as others have no expectation times its score.
     """
     variables = variables_of(guide_trace)
-    left, _ = eliminated(model_trace, variables)
-    costs = [Cost(_scaled(factor), math.inf) for factor in left]
+    left, factors = eliminated(model_trace, variables)
+    orders = _orders(model_trace, guide_trace, factors)
+    costs = [Cost(_scaled(factor), orders.get(id(factor), math.inf)) for factor in left]
     direct = list(costs)
     proposals: dict[int, Factor] = {}
     scores: list[tuple[Factor, int]] = []

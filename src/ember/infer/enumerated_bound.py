@@ -84,7 +84,7 @@ def log_prob_of(site: Any) -> Any:
 def eliminated(
     model_trace: Trace, guide_variables: dict[int, Variable], probes: list[Factor] | None = None
 ) -> tuple[list[Factor], list[Factor | Rows]]:
-    """Sum the model's own enumerated sites out of its density; returns what is left, and the sites' factors."""
+    """Sum the model's own enumerated sites out of its density; returns what is left, and what went in."""
     own = {v: each for v, each in variables_of(model_trace).items() if v not in guide_variables}
     kept = {v: each.plates for v, each in guide_variables.items()}
     with shapes_in_errors(model_trace.nodes):

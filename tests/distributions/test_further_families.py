@@ -249,6 +249,45 @@ def test_transport_gradient_is_right_and_varies_less():
     assert a.var(0).sum() < b.var(0).sum()
 
 
+def _velocity_slopes(coefficients, draws=1500):
+    torch.manual_seed(0)
+    control = coefficients.clone().requires_grad_()
+    found, learned = [], 0.0
+    for _ in range(draws):
+        factor = torch.tensor([[1.4, 0.0], [0.4, 0.9]], dtype=DOUBLE, requires_grad=True)
+        x = dist.AVFMultivariateNormal(torch.zeros(2, dtype=DOUBLE), factor, control).rsample()
+        slopes = torch.autograd.grad((x * torch.tensor([1.0, 2.0])).sum().cos(), [factor, control])
+        found.append(slopes[0])
+        learned = learned + slopes[1]
+    return torch.stack(found), learned
+
+
+def test_adaptive_velocity_gradient_is_right_and_its_variance_is_learned():
+    zero = torch.zeros(2, 3, 2, dtype=DOUBLE)
+    chosen = torch.full((2, 3, 2), 0.2, dtype=DOUBLE)
+    (plain, _), (moved, learned) = _velocity_slopes(zero), _velocity_slopes(chosen)
+    assert (moved - plain).abs().max() > 0.05  # another gradient,
+    z = (moved.mean(0) - plain.mean(0)) / ((moved - plain).var(0) / 1500).sqrt().clamp(min=1e-9)
+    assert z.abs().max() < 4.5  # of the same mean
+    # What reaches the coefficients is half the slope of the squared gradient.
+    step = torch.zeros_like(chosen)
+    step[1, 2, 0] = 1e-4
+    ends = [_velocity_slopes(chosen + sign * step)[0].square().sum() for sign in (1, -1)]
+    torch.testing.assert_close(learned[1, 2, 0], (ends[0] - ends[1]) / 4e-4, rtol=1e-5, atol=1e-6)
+
+
+def test_adaptive_velocity_fields_are_checked():
+    d = dist.AVFMultivariateNormal(torch.zeros(2), torch.eye(2), torch.zeros(2, 1, 2))
+    assert d.rsample((5,)).shape == (5, 2)
+    torch.testing.assert_close(
+        d.log_prob(torch.ones(2)), dist.Normal(0.0, 1.0).log_prob(torch.tensor(1.0)) * 2
+    )
+    with pytest.raises(ValueError, match=r"control_var(.|\n)*expected: shape \(2, L, 2\)"):
+        dist.AVFMultivariateNormal(torch.zeros(2), torch.eye(2), torch.zeros(1, 1, 2))
+    with pytest.raises(ValueError, match="no batches"):
+        dist.AVFMultivariateNormal(torch.zeros(3, 2), torch.eye(2), torch.zeros(2, 1, 2))
+
+
 def test_older_name_of_the_lkj_prior():
     with pytest.warns(FutureWarning, match="LKJCholesky"):
         d = LKJCorrCholesky(3, torch.tensor(2.0))

@@ -24,6 +24,7 @@ from ember.infer.autoguide import (
     AutoStructured,
     init_to_value,
 )
+from ember.infer.reparam import NeuTraReparam
 
 DATA = torch.linspace(-2.0, 2.0, 4)
 NORMALS = [
@@ -107,8 +108,12 @@ def test_curvature_needs_the_whole():
     guide = AutoLaplaceApproximation(model)
     guide()
     assert guide.median()["z"].shape == (4,)
-    with pytest.raises(ValueError, match=r"no curvature at site 'z' in the subsampling plate 'data'"):
+    with pytest.raises(ValueError, match=r"a Hessian needs all elements of the subsampling plate 'data'"):
         guide.laplace_approximation()
+    with pytest.raises(ValueError, match=r"NeuTraReparam needs all elements of the subsampling plate 'data'"):
+        trained = AutoDiagonalNormal(model)
+        trained()
+        NeuTraReparam(trained)
 
 
 def test_medians_of_a_messenger_are_those_of_the_minibatch():

@@ -55,6 +55,8 @@ TABLE: dict[str, tuple[str, ...]] = {
     "distributions.zero_inflated": _DISTRIBUTIONS,
     "iarange": ("ember.compat.legacy:iarange",),
     "infer.autoguide.gaussian": _GUIDES,
+    "infer.autoguide.gaussian.AutoGaussianDense": ("ember.guides.gaussian:AutoGaussian",),
+    "infer.autoguide.gaussian.AutoGaussianFunsor": ("ember.guides.gaussian:AutoGaussian",),
     "infer.autoguide.guides": _GUIDES,
     "infer.autoguide.initialization": _GUIDES,
     "infer.autoguide.structured": _GUIDES,

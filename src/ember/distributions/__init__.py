@@ -81,12 +81,14 @@ from .transforms import ConditionalTransform, ConditionalTransformModule
 from .transport import OMTMultivariateNormal
 from .truncated import TruncatedNormal
 from .validation import enable_validation, is_validation_enabled, validation_enabled
+from .velocity_fields import AVFMultivariateNormal
 from .zero_inflated import ZeroInflatedDistribution, ZeroInflatedNegativeBinomial, ZeroInflatedPoisson
 
 if not TYPE_CHECKING:
     __getattr__ = names_of(__name__)
 
 __all__ = [
+    "AVFMultivariateNormal",
     "OneOneMatching",
     "OneTwoMatching",
     "CoalescentRateLikelihood",

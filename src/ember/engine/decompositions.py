@@ -45,6 +45,7 @@ from ember.engine.losses import (
     soft_margin_backward,
     spread,
 )
+from ember.engine.matrix_exponential import matrix_exp
 from ember.engine.norms import (
     distances,
     distances_backward,
@@ -120,6 +121,8 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     aten.addbmm.default: lambda b, x, y, *, beta=1, alpha=1: _added(b, torch.bmm(x, y).sum(0), beta, alpha),
     aten.addcmul.default: lambda x, a, b, *, value=1: x + times(a * b, value),
     aten.addcdiv.default: lambda x, a, b, *, value=1: x + times(a / b, value),
+    # matrices
+    aten.linalg_matrix_exp.default: matrix_exp,
     # activations
     aten.softplus.default: softplus,
     aten.softplus_backward.default: softplus_backward,

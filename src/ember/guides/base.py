@@ -199,6 +199,25 @@ def full_size(value: Tensor, site: Any, event_dim: int) -> Tensor:
     return value.contiguous()
 
 
+def need_whole_plates(guide: AutoGuide, what: str) -> None:
+    """Refuse a guide of a model whose latent sites are in subsampling plates.
+
+    :param what: that needs all elements of the plates at once.
+    :raises ValueError: naming the first such site and its plate.
+    """
+    for name, site in guide._latent_sites():
+        for frame in site["cond_indep_stack"]:
+            if frame.vectorized and frame.full_size != frame.size:
+                raise ValueError(
+                    message(
+                        f"{what} needs all elements of the subsampling plate '{frame.name}' at once",
+                        site=name,
+                        plates=site["cond_indep_stack"],
+                        fix="make the guide from a model without subsampling",
+                    )
+                )
+
+
 def minibatch(value: Tensor, site: Any, event_dim: int) -> Tensor:
     """Take from values of full size those that the plates of this run chose; inside the site's plates."""
     if any(frame.vectorized for frame in site["cond_indep_stack"]):

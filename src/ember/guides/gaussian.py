@@ -32,7 +32,8 @@ class AutoGaussian(ScaledNormal):
     :param model: the model.
     :param init_loc_fn: strategy for starting values.
     :param init_scale: starting value of the scales, about.
-    :param backend: "dense", which factorises the whole precision matrix.
+    :param backend: "dense" or "funsor": Pyro's names for two ways to one guide; here the whole precision
+        matrix is factorised for both.
     :param create_plates: see :class:`~ember.guides.base.AutoGuide`.
     :raises ValueError: for another backend.
     """
@@ -46,11 +47,11 @@ class AutoGaussian(ScaledNormal):
         backend: str | None = None,
         create_plates: CreatePlates | None = None,
     ) -> None:
-        if backend not in (None, "dense"):
+        if backend not in (None, "dense", "funsor"):
             raise ValueError(
                 message(
                     f"AutoGaussian has no backend {backend!r}",
-                    expected="backend='dense'",
+                    expected="backend='dense' or 'funsor'",
                     fix="leave backend out: the dense one gives the same guide",
                 )
             )

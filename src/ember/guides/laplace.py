@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ember import poutine
 from ember.distributions import Delta
 from ember.errors import message
+from ember.guides.base import need_whole_plates
 from ember.guides.continuous import AutoContinuous, AutoMultivariateNormal
 
 
@@ -41,8 +42,7 @@ class AutoLaplaceApproximation(AutoContinuous):
             that is, the estimate is no mode.
         """
         self._prepare(*args, **kwargs)
-        for name, site in self._latent_sites():
-            _refuse_subsampling(name, site)
+        need_whole_plates(self, "a Hessian")
         loc = self.loc.detach()
 
         def energy(latent: Tensor) -> Tensor:
@@ -77,17 +77,3 @@ class AutoLaplaceApproximation(AutoContinuous):
         guide.scale = scale
         guide.scale_tril = scale_tril / scale.unsqueeze(-1)
         return guide
-
-
-def _refuse_subsampling(name: str, site: Any) -> None:
-    for frame in site["cond_indep_stack"]:
-        if frame.vectorized and frame.full_size != frame.size:
-            raise ValueError(
-                message(
-                    f"no curvature at site '{name}' in the subsampling plate '{frame.name}'",
-                    site=name,
-                    plates=site["cond_indep_stack"],
-                    expected="all elements of the plate in one run of the model",
-                    fix="make the guide from a model without subsampling",
-                )
-            )

@@ -159,16 +159,20 @@ class AutoStructured(AutoGuide):
     def _walk(self, noise: Callable[[str], Tensor]) -> dict[str, Tensor]:
         """Return the sites' unconstrained values, upstream ones first."""
         sites = dict(self._latent_sites())
+        return {
+            name: unflatten(flat, sites[name], self._shapes[name])
+            for name, flat in self._vectors(noise).items()
+        }
+
+    def _vectors(self, noise: Callable[[str], Tensor]) -> dict[str, Tensor]:
+        """Return the sites' unconstrained values as vectors along the last dim."""
         perturbations: dict[str, Tensor] = {}
-        values = {}
         for name in self._order:
             total = noise(name)
             for upstream, kind in self._upstream[name].items():
                 total = total + self._term(name, upstream, kind, perturbations[upstream])
             perturbations[name] = total
-            loc = get_nested(self.locs, name)
-            values[name] = unflatten(loc.reshape(-1) + total, sites[name], self._shapes[name])
-        return values
+        return {name: get_nested(self.locs, name).reshape(-1) + each for name, each in perturbations.items()}
 
     def _term(self, name: str, upstream: str, kind: Any, perturbation: Tensor) -> Tensor:
         if kind == "linear":
@@ -184,12 +188,18 @@ class AutoStructured(AutoGuide):
         if callable(kind):
             draw = (get_nested(self.conds, name) if isinstance(kind, nn.Module) else kind)()
             return self._checked(draw, name, f"the conditional of site '{name}'")
-        scale, zero = get_nested(self.scales, name), self._no_noise(name)
-        normal: Any = Normal(zero, scale).to_event(1)
+        zero = self._no_noise(name)
+        normal: Any
         if kind == "mvn":
-            factor = scale.unsqueeze(-1) * get_nested(self.scale_trils, name)
-            normal = MultivariateNormal(zero, scale_tril=factor)
+            normal = MultivariateNormal(zero, scale_tril=self._factor(name))
+        else:
+            normal = Normal(zero, get_nested(self.scales, name)).to_event(1)
         return sample(f"{name}_aux", normal, infer={"is_auxiliary": True})
+
+    def _factor(self, name: str) -> Tensor:
+        """Return the Cholesky factor of the noise of a site whose conditional is "mvn"."""
+        scale: Tensor = get_nested(self.scales, name)
+        return scale.unsqueeze(-1) * get_nested(self.scale_trils, name)
 
     def _no_noise(self, name: str) -> Tensor:
         return torch.zeros_like(get_nested(self.locs, name)).reshape(-1)
@@ -234,10 +244,10 @@ class AutoStructured(AutoGuide):
             if any(callable(each) for each in terms):
                 _refuse("quantiles of AutoStructured", "'normal', 'mvn', 'delta' and 'linear'", f"{terms}")
             roots[name] = {}
-            if kind != "delta":
+            if kind == "normal":
                 roots[name][name] = get_nested(self.scales, name).diag_embed()
             if kind == "mvn":
-                roots[name][name] = roots[name][name] @ get_nested(self.scale_trils, name)
+                roots[name][name] = self._factor(name)
             for upstream in self._upstream[name]:
                 matrix = get_nested(self.deps, f"{name}.{upstream}")
                 for source, root in roots[upstream].items():

@@ -187,3 +187,14 @@ def test_gradients_of_solves_do_not_depend_on_strides(flip, left):
     noncontiguous = a.t().contiguous().t()
     found = compile(capture(gradient, noncontiguous, y), use_disk=False)(noncontiguous, y)
     torch.testing.assert_close(found[1], expected[1], rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 4), (2, 3, 3)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_exponentials_of_matrices_with_gradient(shape, dtype):
+    # Small, and so large that some of a batch are scaled and squared more often than others.
+    scale = torch.tensor([0.1, 12.0], dtype=dtype)[: shape[0] if len(shape) == 3 else 1, None, None]
+    rtol = 1e-9 if dtype == torch.float64 else 1e-3
+    for factor in (1.0, 5.0):
+        a = (tensor(shape, dtype) * scale * factor).reshape(shape)
+        agree(gradient_of(torch.linalg.matrix_exp), a, rtol=rtol, atol=rtol)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.distributions.transforms import ComposeTransform
 
-from ember.distributions import Delta
 from ember.distributions.transforms import AffineTransform, LowerCholeskyAffine
+from ember.guides.base import need_whole_plates
 from ember.guides.continuous import AutoContinuous
+from ember.guides.reparam.carrying import carried, outside_plates
 from ember.guides.reparam.refusal import kept
 from ember.guides.reparam.reparam import Reparam
 from ember.poutine import reparam
@@ -38,6 +39,7 @@ class NeuTraReparam(Reparam):
             raise TypeError(f"NeuTraReparam takes a guide with one latent vector, got {type(guide).__name__}")
         if guide.prototype_trace is None:
             raise ValueError("NeuTraReparam needs a trained guide; this one has not been run")
+        need_whole_plates(guide, "NeuTraReparam")
         self.guide = guide
         self.transform = _transform_of(guide)
         self._names = [name for name, _ in guide._latent_sites()]
@@ -55,20 +57,13 @@ class NeuTraReparam(Reparam):
         extra: Any = 0.0
         if name == self._names[0]:
             base = self.guide.get_base_dist()
-            x = sample(f"{name}_shared_latent", base, infer={"is_observed": False})
+            with outside_plates():
+                x = sample(f"{name}_shared_latent", base, infer={"is_observed": False})
             y = self.transform(x)
             self._free = {each: free for each, _, free in self.guide._unpack(y)}
             # The new site's density is in place of the sites' own, carried to its space.
             extra = self.transform.log_abs_det_jacobian(x, y) - base.log_prob(x)
-        free = self._free.pop(name)
-        bijection = self.guide._transforms[name]
-        value = bijection(free)
-        jacobian = bijection.log_abs_det_jacobian(free, value)
-        batch = prior.batch_shape
-        jacobian = jacobian.flatten(len(batch)).sum(-1) if jacobian.ndim > len(batch) else jacobian
-        # The sum over the batch must count what belongs to the whole vector once.
-        log_density = prior.log_prob(value) + jacobian + extra / max(1, batch.numel())
-        return {"fn": Delta(value, log_density, prior.event_dim), "value": value, "is_observed": True}
+        return carried(prior, self.guide._transforms[name], self._free.pop(name), extra)
 
     @torch.no_grad()
     def transform_sample(self, latent: Tensor) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from ember.guides.reparam.reparam import Reparam
 from ember.guides.reparam.split import SplitReparam
 from ember.guides.reparam.stable import LatentStableReparam, StableReparam, SymmetricStableReparam
 from ember.guides.reparam.strategies import AutoReparam, MinimalReparam, Strategy
+from ember.guides.reparam.structured import StructuredReparam
 from ember.guides.reparam.student_t import StudentTReparam
 from ember.guides.reparam.transform import TransformReparam
 from ember.guides.reparam.unit_jacobian import DiscreteCosineReparam, HaarReparam, UnitJacobianReparam
@@ -36,6 +37,7 @@ __all__ = [
     "SplitReparam",
     "StableReparam",
     "Strategy",
+    "StructuredReparam",
     "StudentTReparam",
     "SymmetricStableReparam",
     "TransformReparam",

@@ -133,6 +133,50 @@ def test_subsamples_and_draws_are_new_in_each_step():
     assert_same(make)
 
 
+class Counting(nn.Module):
+    """Keeps an average in a buffer that it replaces, and one that it only reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("average", torch.zeros(400))
+        self.register_buffer("fixed", torch.full((400,), 0.5))
+
+    def forward(self, x):
+        self.average = 0.9 * self.average + 0.1 * x.detach().mean(0)
+        return x - self.average * self.fixed
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [(nn.BatchNorm1d(400),), (Counting(),), (nn.utils.parametrizations.spectral_norm(nn.Linear(400, 400)),)],
+)
+def test_buffers_that_a_step_writes_are_carried(inside, caplog):
+    def make():
+        networks.append(Autoencoder(*copy.deepcopy(inside)))
+        return networks[-1].model, networks[-1].guide
+
+    networks = []
+    with caplog.at_level(logging.WARNING, "ember"):
+        assert_same(make)
+    assert all("runs eagerly" not in each.message for each in caplog.records)
+    expected, found = (dict(each.named_buffers()) for each in networks)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+    for each in networks:
+        each.eval()
+    assert all(torch.isfinite(each.encoder(X)).all() for each in networks)
+
+
+def test_normalisation_in_evaluation_mode_reads_its_statistics():
+    networks = Autoencoder(nn.BatchNorm1d(400))
+    _, _, svi = fit("auto", lambda: (networks.model, networks.guide), (X,))
+    networks.eval()
+    before = copy.deepcopy(dict(networks.named_buffers()))
+    for _ in range(5):
+        svi.step(X)
+    assert uses_kernels(svi)
+    torch.testing.assert_close(dict(networks.named_buffers()), before, rtol=0, atol=0)
+
+
 def test_a_loss_that_is_not_finite_changes_nothing():
     svi = fit("auto", autoencoder(), (X,))[2]
     before = {name: leaf.detach().clone() for name, leaf in get_param_store().named_parameters()}

@@ -36,6 +36,7 @@ def capture(
     closed_over: Literal["refuse", "constant"] = "refuse",
     where: bool = True,
     for_kernels: bool = False,
+    writable: Sequence[torch.Tensor] = (),
 ) -> Program:
     """Run ``fn`` once on stand-ins for the inputs, and return what it does as a program.
 
@@ -55,6 +56,8 @@ def capture(
     :param where: record the user's file and line with each operation.
     :param for_kernels: keep the operations that torch has kernels for as they are, and let random ones draw
         from torch's generator: for programs that torch's kernels execute.
+    :param writable: which of the lifted tensors ``fn`` may write to in place; they stay as they are, and
+        ``fn`` sees what it wrote.
     :raises NotCapturable: if ``fn`` raises, or does what a program cannot say.
     """
     if active_recorder.get() is not None:
@@ -63,10 +66,12 @@ def capture(
     seed = torch.initial_seed()
     for _ in range(_ATTEMPTS if threading.active_count() > 1 else 0):
         with contextlib.suppress(_GeneratorsMoved):
-            return _capture(fn, inputs, key, lift, collect_gradients, closed_over, where, for_kernels)
+            return _capture(
+                fn, inputs, key, lift, collect_gradients, closed_over, where, for_kernels, writable
+            )
         if torch.initial_seed() != seed:
             raise NotCapturable("the function seeds a random number generator")
-    return _capture(fn, inputs, key, lift, collect_gradients, closed_over, where, for_kernels)
+    return _capture(fn, inputs, key, lift, collect_gradients, closed_over, where, for_kernels, writable)
 
 
 _ATTEMPTS = 4
@@ -85,14 +90,16 @@ def _capture(
     closed_over: Literal["refuse", "constant"],
     where: bool,
     for_kernels: bool,
+    writable: Sequence[torch.Tensor],
 ) -> Program:
     started = time.perf_counter()
     recorder = DispatchRecorder(where, closed_over == "constant", for_kernels)
     stand_ins = [recorder.new_input(each) for each in inputs]
     if key is not None:
         recorder.root.key = recorder.new_input(key)
+    may_change = set(map(id, writable))
     for tensor in lift:
-        recorder.lift(tensor)
+        recorder.lift(tensor, id(tensor) in may_change)
         recorder.watch_gradient(tensor)
         if tensor.requires_grad:
             recorder.grad_leaves.append(weakref.ref(tensor))

@@ -101,14 +101,15 @@ def _classify(func: Any) -> Operation:
 
 
 def _functional(schema: Any, namespace: str, base: str) -> Any:
-    """Find the out-of-place twin of an in-place operation, or None."""
-    if not base.endswith("_") or base.endswith("__"):
+    """Find the twin of an operation in place, or with an argument ``out``, that only returns; or None."""
+    has_out = [argument.name for argument in schema.arguments if argument.is_out] == ["out"]
+    if not has_out and (not base.endswith("_") or base.endswith("__")):
         return None
-    name = "index_put" if base == "_index_put_impl_" else base[:-1]
+    name = base if has_out else "index_put" if base == "_index_put_impl_" else base[:-1]
     packet = getattr(getattr(torch.ops, namespace), name, None)
     if packet is None:
         return None
-    wanted = [str(argument.type) for argument in schema.arguments if argument.name != "unsafe"]
+    wanted = [str(each.type) for each in schema.arguments if each.name != "unsafe" and not each.is_out]
     for each in packet.overloads():
         # Overload names differ: the twin of pow_.Scalar is pow.Tensor_Scalar.
         found = getattr(packet, each)

@@ -16,6 +16,9 @@ from ember.engine.streams import new_stream
 from ember.engine.traced import View
 
 
+aten = torch.ops.aten
+
+
 class DispatchRecorder(Recording, TorchDispatchMode):
     """Sees every operation below autograd; folds the constant ones and records the others."""
 
@@ -47,6 +50,8 @@ class DispatchRecorder(Recording, TorchDispatchMode):
                     self.refuse("the result's shape depends on a value that depends on the inputs", op.name)
                 with self:
                     return masks.put_by_mask(self, op.name, args[0], args[1], args[2], any(args[3:]))
+        if func is aten.native_batch_norm.default and args[5] and args[3] is not None:
+            return self._batch_norm(op, args)
         if op.mutated:
             return self._mutate(op, func, args, kwargs, is_constant)
         if is_constant:
@@ -145,6 +150,8 @@ class DispatchRecorder(Recording, TorchDispatchMode):
     def _mutate(self, op: Operation, func: Any, args: Any, kwargs: Any, is_constant: bool) -> Any:
         if op.mutates_metadata:
             self.refuse("a tensor's own shape or storage is changed in place", op.name)
+        if op.mutated == ("out",) and op.functional is not None and "out" in kwargs:
+            return self._fill_out(op, args, dict(kwargs))
         if op.mutated_positions != (0,):
             self.refuse("the operation writes to its arguments and has no pure form", op.name)
         if op.base == "detach_":
@@ -157,6 +164,28 @@ class DispatchRecorder(Recording, TorchDispatchMode):
             return args[0]
         aliasing.write_in_place(self, op, args, kwargs)
         return args[0]
+
+    def _fill_out(self, op: Operation, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Record an operation that writes its result to a tensor given as ``out``."""
+        target = kwargs.pop("out")
+        self._check_writable(op, target)
+        with self:
+            result = op.functional(*args, **kwargs)
+        if result.shape != target.shape:
+            self.refuse("the tensor given as out has another shape than the result", op.name)
+        aliasing.assign(self, target, result)
+        return target
+
+    def _batch_norm(self, op: Operation, args: Any) -> Any:
+        """Record a batch normalisation, which writes its running statistics though its schema hides it."""
+        means, variances = args[3:5]
+        for each in (means, variances):
+            self._check_writable(op, each)
+        with self:
+            *results, mean, variance = aten._native_batch_norm_legit_functional.default(*args)
+        aliasing.assign(self, means, mean)
+        aliasing.assign(self, variances, variance)
+        return tuple(results)
 
     def _check_writable(self, op: Operation, tensor: torch.Tensor) -> None:
         storage = self.view_of(tensor).storage

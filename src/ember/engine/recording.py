@@ -77,9 +77,12 @@ class Recording:
         storage.is_part = is_part
         return View(storage, concrete)
 
-    def lift(self, tensor: torch.Tensor) -> None:
+    def lift(self, tensor: torch.Tensor, writable: bool = False) -> None:
         """Make a tensor from outside an input of the program."""
-        self.outside[id(tensor)] = tensor, self._input_view(tensor)
+        view = self._input_view(tensor)
+        if writable:
+            view.storage.protected = None
+        self.outside[id(tensor)] = tensor, view
         self.lifted.add(id(tensor))
 
     def constant(self, tensor: torch.Tensor) -> Value:

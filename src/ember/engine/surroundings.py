@@ -66,6 +66,7 @@ class Surroundings:
         self._apart = {id(tensor) for tensor in apart}
         self._seen: dict[int, Any] = {}  # keeps what was seen alive, so that identities stay unique
         self._watches = Watches()
+        self.modules: list[torch.nn.Module] = []  # among what was seen
         self._waiting: deque[tuple[Any, str]] = deque((root, _name(root)) for root in roots)
         while self._waiting:
             self._visit(*self._waiting.popleft())
@@ -77,6 +78,10 @@ class Surroundings:
     def restore(self) -> None:
         """Put back what a call of the functions has changed, except inside tensors and arrays."""
         self._watches.restore()
+
+    def release(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Watch some tensors no more, since programs read and write them themselves."""
+        self._watches.release(tensors)
 
     # -- walking -------------------------------------------------------------------------------------------
 
@@ -184,6 +189,8 @@ class Surroundings:
     def _enter_object(self, value: Any, name: str) -> None:
         if type(value).__name__ == "Trace" or isinstance(value, torch.autograd.graph.Node):
             return
+        if isinstance(value, torch.nn.Module):
+            self.modules.append(value)
         if hasattr(value, "__next__"):
             raise NotCapturable(f"'{name}' is a {type(value).__name__}, which gives other values each time")
         attributes = getattr(value, "__dict__", None)

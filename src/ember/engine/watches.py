@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -55,6 +55,14 @@ class Watches:
         self._tensors.append(tensor)
         self._tensor_names.append(name)
         self._versions.append((tensor._version, tensor.requires_grad))
+
+    def release(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Watch some tensors no more."""
+        released = {id(tensor) for tensor in tensors}
+        kept = [place for place, tensor in enumerate(self._tensors) if id(tensor) not in released]
+        self._tensors = [self._tensors[place] for place in kept]
+        self._tensor_names = [self._tensor_names[place] for place in kept]
+        self._versions = [self._versions[place] for place in kept]
 
     def check(self, holds: Check, name: str, put_back: Callable[[], None] | None = None) -> None:
         """Watch something by a function that says whether it is as it was; another may put it back."""

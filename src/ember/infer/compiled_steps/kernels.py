@@ -17,6 +17,7 @@ from ember.engine.refusal import NotCapturable
 from ember.engine.simplify import simplify
 from ember.engine.straight_line import compile_to_calls
 from ember.infer.compiled_steps.arguments import Arguments
+from ember.infer.compiled_steps.buffers import Buffers
 from ember.infer.compiled_steps.captured import CapturedSteps
 from ember.infer.compiled_steps.program import Loss, Memory, evaluate
 
@@ -53,14 +54,19 @@ class KernelSteps(CapturedSteps):
         self._optim = optim
         self._memory = memory
         self._interrupted = False
-        self._gradients = self._captured(
-            lambda loss: capture_gradients(loss, self._leaves, arguments.tensors, memory)
-        )
+        self._buffers = Buffers(self._surroundings.modules)
+        self._gradients = self._captured(self._capture)
         program = self._gradients.program
         if by_inductor:
             self._run = compile_by_inductor(program, *self._inputs(arguments))
         else:
             self._run = compile_to_calls(program)
+
+    def _capture(self, loss: Loss) -> GradientProgram:
+        tensors = self._arguments.tensors
+        captured = capture_gradients(loss, self._leaves, tensors, self._memory, self._buffers)
+        self._surroundings.release(self._buffers.tensors)
+        return captured
 
     def take(self, num_steps: int, arguments: Arguments, seed: int, first: int = 0) -> tuple[list[Any], bool]:
         """Take up to so many steps."""
@@ -83,7 +89,7 @@ class KernelSteps(CapturedSteps):
 
     def _inputs(self, arguments: Arguments) -> list[Tensor]:
         state = [] if self._memory is None else self._memory.state().values()
-        return [*state, *arguments.tensors, *self._leaves]
+        return [*state, *arguments.tensors, *self._leaves, *self._buffers.tensors]
 
     def _update(self, results: list[Tensor]) -> None:
         """Let the optimiser update the parameters, and the objective remember."""
@@ -96,34 +102,41 @@ class KernelSteps(CapturedSteps):
         self._optim(self._leaves)
         for leaf in self._leaves:
             leaf.grad = None
+        written = len(results) - len(self._gradients.written)
         if self._memory is not None:
-            self._memory.set_state(dict(zip(self._memory.state(), results[len(gradients) :], strict=True)))
+            learned = zip(self._memory.state(), results[len(gradients) : written], strict=True)
+            self._memory.set_state(dict(learned))
+        for place, result in zip(self._gradients.written, results[written:], strict=True):
+            self._buffers.tensors[place].copy_(result)
 
 
 @dataclass(frozen=True)
 class GradientProgram:
     """A loss and its gradients as one program of torch's operations.
 
-    Inputs: memory of the objective, data, parameters. Outputs: the numbers of the loss and whether it and
-    its gradients are finite ``[k + 1]``, gradients, memory after the step.
+    Inputs: memory of the objective, data, parameters, buffers. Outputs: the numbers of the loss and whether
+    it and its gradients are finite ``[k + 1]``, gradients, memory after the step, buffers that it changed.
 
     :ivar has_gradient: positions of the parameters that have a gradient.
+    :ivar written: positions of the buffers that a step changes.
     :ivar structure: how to nest the k numbers of a loss.
     """
 
     program: Program
     has_gradient: list[int]
+    written: list[int]
     structure: Any
 
 
 def capture_gradients(
-    loss: Loss, leaves: Sequence[Tensor], data: Sequence[Tensor], memory: Memory | None = None
+    loss: Loss, leaves: Sequence[Tensor], data: Sequence[Tensor], memory: Memory | None, buffers: Buffers
 ) -> GradientProgram:
     """Capture a loss with its gradients.
 
     :param loss: called with the data; its draws stay draws from torch's generator.
     :param leaves: the parameters that it uses, all of them.
     :param memory: what the objective remembers.
+    :param buffers: those of modules that the loss may use, and may change.
     :raises NotCapturable: if the loss does what a program cannot say.
     """
     remembered = {} if memory is None else memory.state()
@@ -145,19 +158,27 @@ def capture_gradients(
             checked = [value.sum(), *(each.sum().to(value.dtype) for each in gradients)]
             fine = torch.isfinite(torch.stack(checked)).all()
             row = torch.cat([value, fine.to(value.dtype).reshape(1)])
-        return [row, *gradients, *(learned[name] for name in remembered)]
+        return [row, *gradients, *(learned[name] for name in remembered), *buffers.values()]
 
     try:
         captured = capture(
             step,
             *remembered.values(),
             *data,
-            lift=leaves,
+            lift=[*leaves, *buffers.tensors],
             collect_gradients=True,
             closed_over="constant",
             for_kernels=True,
+            writable=buffers.tensors,
         )
     finally:
+        buffers.put_back()
         if memory is not None:
             memory.set_state(remembered)
-    return GradientProgram(simplify(captured), has_gradient, structure)
+    program = simplify(captured)
+    first = len(program.outputs) - len(buffers.tensors)
+    before = program.inputs[len(program.inputs) - len(buffers.tensors) :]
+    written = [place for place, value in enumerate(before) if program.outputs[first + place] is not value]
+    outputs = program.outputs[:first] + [program.outputs[first + place] for place in written]
+    program = Program(program.inputs, program.constants, program.nodes, outputs)
+    return GradientProgram(program, has_gradient, written, structure)

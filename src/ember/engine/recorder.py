@@ -15,7 +15,6 @@ from ember.engine.recording import Recording
 from ember.engine.streams import new_stream
 from ember.engine.traced import View
 
-
 aten = torch.ops.aten
 
 

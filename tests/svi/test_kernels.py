@@ -73,7 +73,32 @@ def assert_same(make, batches=(X,), num_steps=EAGER_STEPS + 5):
     torch.testing.assert_close(found[1], expected[1], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("inside", [(), (nn.Dropout(0.3),), (nn.LayerNorm(400), nn.GELU())])
+class Rows(nn.Module):
+    """Reads vectors as sequences, for a recurrent network or attention."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(x.reshape(-1, 20, 20))[0].reshape(-1, 400)
+
+
+class Attention(nn.MultiheadAttention):
+    def forward(self, x):
+        return super().forward(x, x, x)
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        (),
+        (nn.Dropout(0.3),),
+        (nn.LayerNorm(400), nn.GELU()),
+        (Rows(nn.LSTM(20, 20, batch_first=True)),),
+        (Rows(Attention(20, 4, batch_first=True)),),
+    ],
+)
 def test_networks_take_the_steps_of_eager_execution(inside):
     assert_same(autoencoder(*inside))
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -108,7 +108,7 @@ def _capture(
     generators = _generator_states()
     token = active_recorder.set(RegionRecorder(recorder))
     try:
-        with Guard(recorder), recorder:
+        with _without_onednn(), Guard(recorder), recorder:
             for stand_in, each in zip(stand_ins, inputs, strict=True):
                 if each.requires_grad:
                     stand_in.requires_grad_()
@@ -152,3 +152,14 @@ def _generator_states() -> tuple[Any, ...]:
         kind, words, *rest = numpy.random.get_state()
         states += [kind, words.tobytes(), rest]
     return tuple(states)
+
+
+@contextlib.contextmanager
+def _without_onednn() -> Iterator[None]:
+    """Let recurrent networks be made of products, not of one operation with memory of its own."""
+    enabled = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(enabled)

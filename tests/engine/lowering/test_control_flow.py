@@ -294,3 +294,15 @@ def test_what_does_not_change_is_computed_once_outside(target):
     assert time.perf_counter() - started < 0.1
     expected = x + 20_000 * (torch.lgamma(y).sum() * 1e-9 + torch.exp(y).mean() * 1e-9)
     torch.testing.assert_close(found, expected)
+
+
+def test_products_in_a_loop_of_views_made_outside():
+    def function(x, weight):
+        def step(c, _):
+            rows = x.flip(1).transpose(0, 1).reshape(200, 12)
+            product = rows @ (weight * c)
+            return c + product.sum() * 1e-3, (rows.t() @ product).sum()
+
+        return control.scan(step, torch.ones((), dtype=torch.float64), None, length=3)
+
+    agree(function, tensor((20, 10, 12)), tensor((12, 48), seed=1))

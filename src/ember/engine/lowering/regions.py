@@ -32,6 +32,13 @@ class RegionStage(Stage):
         """Return tensors of its own that live while it runs."""
         return ()
 
+    def buffers(self) -> tuple[Tensor, ...]:
+        """Return what stages inside need in memory and is made outside."""
+        blocks = self.blocks()
+        made = {tensor for block in blocks for tensor in block.made}
+        needed = [tensor for block in blocks for stage in block.stages for tensor in stage.buffers()]
+        return tuple(tensor for tensor in map(memory_of, needed) if tensor not in made)
+
     def plan_inside(self) -> None:
         """Plan the blocks inside."""
         for block in self.blocks():

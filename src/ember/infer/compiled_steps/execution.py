@@ -119,7 +119,8 @@ class Execution:
         if policy == "auto":
             try:
                 kernels = self._kernels(kind)
-                if reason:
+                # Where modules write their buffers nothing is amiss.
+                if reason and not kernels.writes_buffers:
                     say_once(f"SVI runs on torch's kernels, with the same results but slower: {reason}")
                 return kernels
             except NotCapturable as error:

@@ -61,6 +61,22 @@ class KernelSteps(CapturedSteps):
             self._run = compile_by_inductor(program, *self._inputs(arguments))
         else:
             self._run = compile_to_calls(program)
+            self._try()
+
+    @property
+    def writes_buffers(self) -> bool:
+        """Whether modules change their buffers in a step."""
+        return bool(self._gradients.written)
+
+    def _try(self) -> None:
+        """Run the program once, since some operations need more of their arguments than a capture can see."""
+        generator = torch.get_rng_state()
+        try:
+            self._run(*self._inputs(self._arguments))
+        except Exception as error:
+            raise NotCapturable(f"torch's kernels refuse what was captured: {error}") from error
+        finally:
+            torch.set_rng_state(generator)
 
     def _capture(self, loss: Loss) -> GradientProgram:
         tensors = self._arguments.tensors

@@ -70,6 +70,7 @@ class NativeSampler:
 
     def _compile(self, first: ChainState) -> CompiledProgram:
         plan, density = self._plan, self._plan.density
+        evaluated = plan.starting or density
         leaves, carried = tree_flatten(first)
         rows, tabulated = tree_flatten(Schedule.idle(self.chunk))
         counts = len(leaves), len(rows)
@@ -80,7 +81,7 @@ class NativeSampler:
             warming, *inputs = tensors[sum(counts) :]
             with torch.no_grad():
                 result = chains.run_chunk(
-                    lambda z: density.value_and_gradient(z, tuple(inputs)),
+                    lambda z: evaluated.value_and_gradient(z, tuple(inputs)),
                     plan.transition,
                     plan.adaptation,
                     chain,

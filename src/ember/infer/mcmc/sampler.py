@@ -60,7 +60,7 @@ class Plan:
     key: Tensor  # of the run
     starts: Tensor  # first positions, [chains, D]
     step_size: float  # to begin with
-    starting: Any = None  # the density as it is evaluated where chains start, by default itself
+    starting: Any = None  # the same as ``density``, quicker where chains start; by default itself
 
     @cached_property
     def schedule(self) -> Schedule:

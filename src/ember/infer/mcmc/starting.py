@@ -1,7 +1,8 @@
-"""Evaluate a density where chains start, as machine code if it takes many operations."""
+"""Evaluate a density where chains start, as a recorded program if it takes many operations."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -9,15 +10,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ember import settings
 from ember.engine.capture import capture
-from ember.engine.compile import CompiledProgram, compile
+from ember.engine.compile import compile
+from ember.engine.interpret import interpret
 from ember.engine.lowering.errors import NotLowerable
+from ember.engine.program import Program
 from ember.engine.refusal import NotCapturable
+from ember.engine.replay import replay
 from ember.engine.simplify import simplify
 from ember.model.start import Evaluate
 
-# Where an eager gradient takes more operations than this, compiling it pays off before the first draw.
-# Counted, not timed: the two round differently, and equal seeds must give equal draws.
-_MANY_OPERATIONS = 1500
+# Where an eager gradient takes more operations than this, recording it pays off before the first draw; where
+# the program takes more than that, loops counted by their length, compiling it does. Counted, not timed:
+# they round differently, and equal seeds must give equal draws.
+_MANY_OPERATIONS, _MANY_RECORDED = 1500, 10_000
 
 
 class _TooMany(BaseException):
@@ -44,7 +49,7 @@ class _Counter(TorchDispatchMode):
 
 
 class StartingDensity:
-    """A density that is evaluated eagerly, or natively if that takes many operations.
+    """A density that is evaluated eagerly or, if that takes many operations, as it was recorded.
 
     :param density: log density with gradient.
     """
@@ -52,7 +57,7 @@ class StartingDensity:
     def __init__(self, density: Any) -> None:
         self._density = density
         self._evaluate: Evaluate = density
-        self._compiled: CompiledProgram | None = None
+        self._program: Program | None = None
         self._counted = settings.read("execution") not in ("auto", "native")
 
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,21 +68,48 @@ class StartingDensity:
                 with _Counter():
                     return self._evaluate(z)
             except _TooMany:
-                self._compiled = self._compile(z)
-        if self._compiled is None:
-            return self._evaluate(z)
-        value, gradient = self._compiled(z, *self._density.inputs)
+                self._record(z)
+        return self._evaluate(z)
+
+    def value_and_gradient(self, z: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Return log density and gradient for other inputs, as programs are made of them."""
+        if self._program is None:
+            result: tuple[Tensor, Tensor] = self._density.value_and_gradient(z, inputs)
+            return result
+        value, gradient = replay(self._program, z, *inputs)
         return value, gradient
 
-    def _compile(self, example: Tensor) -> CompiledProgram | None:
+    def _record(self, example: Tensor) -> None:
         density = self._density
         try:
-            program = capture(
-                lambda z, *inputs: density.value_and_gradient(z, inputs),
-                example,
-                *density.inputs,
-                closed_over="constant",
+            program = simplify(
+                capture(
+                    lambda z, *inputs: density.value_and_gradient(z, inputs),
+                    example,
+                    *density.inputs,
+                    closed_over="constant",
+                )
             )
-            return compile(simplify(program))
+            compiled = compile(program) if _length(program) > _MANY_RECORDED else None
         except (NotCapturable, NotLowerable, ImportError):
-            return None  # the sampler, which meets the same reason, says it
+            return  # the sampler, which meets the same reason, says it
+        self._program = program
+
+        def evaluate(z: Tensor) -> tuple[Tensor, Tensor]:
+            run = compiled or partial(interpret, program)
+            value, gradient = run(z, *density.inputs)
+            return value, gradient
+
+        self._evaluate = evaluate
+
+
+def _length(program: Program) -> int:
+    """Return the least number of operations of a run."""
+    length = len(program.nodes)
+    for node in program.nodes:
+        inside = [_length(region) for region in node.regions]
+        if node.op == "cond":
+            length += min(inside)
+        elif node.op == "scan":
+            length += int(node.attributes["length"]) * inside[0]
+    return length

@@ -133,6 +133,21 @@ def test_auto_begins_eagerly_and_goes_on_natively():
     assert is_native(svi)
 
 
+def test_few_eager_steps_are_enough_where_there_are_many_sites():
+    def model(y):
+        loc = ember.sample("loc", dist.Normal(0.0, 10.0))
+        for i in range(170):
+            ember.sample(f"y{i}", dist.Normal(loc, 10.0), obs=y[i % 8])
+
+    # About 170 sites count for four times as long: a quarter of the steps.
+    _, _, svi = fit(
+        "auto", EAGER_STEPS // 4, lambda e: _normal_svi(e, model=model, guide=AutoDelta(model)), Y
+    )
+    assert not is_native(svi)
+    svi.step(Y)
+    assert is_native(svi)
+
+
 def _normal_svi(execution, loss=None, model=None, guide=None):
     def conjugate(y):
         loc = ember.sample("loc", dist.Normal(0.0, 10.0))

@@ -1,10 +1,12 @@
-"""Find the parameters behind the param sites of a trace."""
+"""Find the parameters of a step, and count its sites."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from ember import poutine
+from ember.poutine.messenger import Messenger
+from ember.poutine.runtime import Message
 
 
 def unconstrained_params(trace: poutine.Trace) -> list[Tensor]:
@@ -15,3 +17,13 @@ def unconstrained_params(trace: poutine.Trace) -> list[Tensor]:
             leaf = site["value"].unconstrained()
             leaves[id(leaf)] = leaf
     return list(leaves.values())
+
+
+class SiteCounter(Messenger):
+    """Count the sample statements that are executed."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def _pyro_post_sample(self, msg: Message) -> None:
+        self.count += 1

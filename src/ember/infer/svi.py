@@ -14,7 +14,7 @@ from ember import poutine, settings
 from ember.errors import message
 from ember.infer.compiled_steps import EAGER_STEPS, FIRST_STEPS, Arguments, Execution, SwitchingSteps
 from ember.infer.elbo import ELBO
-from ember.infer.param_sites import unconstrained_params
+from ember.infer.param_sites import SiteCounter, unconstrained_params
 from ember.infer.seed import draw_seed
 from ember.infer.training import (
     Alone,
@@ -89,6 +89,7 @@ class SVI:
         self._objective = loss
         self._policy = execution
         self._parts: tuple[Any, ...] = ()
+        self._sites = 0  # of the last eager step
         settings.check(**({} if execution is None else {"execution": execution}))
 
     @property
@@ -151,8 +152,9 @@ class SVI:
 
     def _gradients(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, list[Tensor]]:
         """Return the loss and the parameters whose sites ran, which then carry its gradient."""
-        with poutine.trace(param_only=True) as capture:
+        with poutine.trace(param_only=True) as capture, SiteCounter() as sites:
             loss = self.loss_and_grads(self.model, self.guide, *args, **kwargs)
+        self._sites = sites.count
         return _number(loss), unconstrained_params(capture.trace)
 
     def _update(self, params: list[Tensor]) -> None:
@@ -160,7 +162,7 @@ class SVI:
         self.optim(params)
         for param in params:
             param.grad = None
-        self._execution.note(params)
+        self._execution.note(params, self._sites)
 
     def _steps(self) -> Steps:
         """Return what takes the steps of a run."""

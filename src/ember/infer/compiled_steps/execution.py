@@ -25,6 +25,8 @@ from ember.poutine.runtime import handler_stack
 # Eager steps of one kind before compiling pays off. A number of steps and not a time, so that draws do not
 # depend on how fast the machine is.
 EAGER_STEPS = 30
+# So many sites make an eager step take about twice as long, so that half as many are enough, and so on.
+_SITES = 50
 # Where machine code is demanded: they make parameters and the optimiser's state, and validate.
 FIRST_STEPS = 2
 _ATTEMPTS = 4  # programs of one kind whose surroundings changed, before it stays eager
@@ -35,7 +37,7 @@ class Execution:
     """Knows how the next step of an SVI should run.
 
     A step runs as machine code after :data:`EAGER_STEPS` eager ones with arguments of the same kind, earlier
-    if it is demanded, and never if a program cannot say what it does.
+    if it is demanded or steps have many sites, and never if a program cannot say what it does.
 
     :param loss_and_grads: returns the loss for the model's arguments and adds gradients to the parameters.
     :param optim: the optimiser.
@@ -90,16 +92,18 @@ class Execution:
             if kind.attempts >= _ATTEMPTS:
                 self._refuse(f"steps meet {reason} again and again", policy)
                 return None
-        if kind.taken < (self._eager_steps if policy == "auto" and not kind.attempts else FIRST_STEPS):
+        waiting = policy == "auto" and not kind.attempts
+        enough = self._eager_steps // (1 + kind.sites // _SITES) if waiting else 0
+        if kind.taken < max(enough, FIRST_STEPS):
             return None
         kind.attempts += 1
         kind.captured = self._by_inductor(kind) if policy == "inductor" else self._compile(kind, policy)
         return kind.captured
 
-    def note(self, leaves: Sequence[Tensor]) -> None:
-        """Take note of the parameters that an eager step has updated."""
+    def note(self, leaves: Sequence[Tensor], sites: int) -> None:
+        """Take note of the parameters that an eager step has updated, and of the number of its sites."""
         if self._kind is not None:
-            self._kind.note(leaves)
+            self._kind.note(leaves, sites)
 
     def _compile(self, kind: Kind, policy: str) -> CapturedSteps | None:
         """Return machine code, or else what calls torch's kernels, unless machine code is demanded."""

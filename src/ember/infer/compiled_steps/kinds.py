@@ -24,15 +24,17 @@ class Kind:
     leaves: list[Tensor] = field(default_factory=list)
     captured: CapturedSteps | None = None
     attempts: int = 0
+    sites: int = 0  # in the last eager step
     refused: bool = False  # it has no program because a number's value is part of what the model does
 
-    def note(self, leaves: Sequence[Tensor]) -> None:
-        """Take note of the parameters that an eager step has updated."""
+    def note(self, leaves: Sequence[Tensor], sites: int) -> None:
+        """Take note of the parameters that an eager step has updated, and of the number of its sites."""
         if len(leaves) != len(self.leaves) or any(
             a is not b for a, b in zip(leaves, self.leaves, strict=True)
         ):
             self.leaves, self.taken = list(leaves), 0
         self.taken += 1
+        self.sites = sites
 
 
 class Kinds:
@@ -68,7 +70,7 @@ class Kinds:
             for kind in self._kinds:
                 other = kind.arguments.with_lifted_floats()
                 if other is not None and other.alike(lifted.in_form_of(other)):
-                    return Kind(lifted, kind.taken, kind.leaves)
+                    return Kind(lifted, kind.taken, kind.leaves, sites=kind.sites)
         return Kind(arguments)
 
     def _add(self, kind: Kind) -> Kind | None:
@@ -84,13 +86,13 @@ class Kinds:
     # -- resuming ------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Return the eager steps taken and the parameters' names, for each kind of arguments."""
+        """Return the eager steps taken, their sites and the parameters' names, for each kind of arguments."""
         known = dict(self._earlier)
         store = get_param_store()
         for kind in reversed(self._kinds):
             names = [store.param_name(leaf) for leaf in kind.leaves]
             if None not in names:
-                known[kind.arguments.description] = (kind.taken, names)
+                known[kind.arguments.description] = (kind.taken, kind.sites, names)
         return known
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -100,7 +102,8 @@ class Kinds:
             self._recall(kind)
 
     def _recall(self, kind: Kind) -> None:
-        taken, names = self._earlier.pop(kind.arguments.description, (0, ()))
+        taken, sites, names = self._earlier.pop(kind.arguments.description, (0, 0, ()))
         leaves = [get_param_store().leaf(name) for name in names]
         if kind.taken < taken and None not in leaves:
-            kind.taken, kind.leaves = taken, [leaf for leaf in leaves if leaf is not None]
+            kind.taken, kind.sites = taken, sites
+            kind.leaves = [leaf for leaf in leaves if leaf is not None]

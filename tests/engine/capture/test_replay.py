@@ -1,4 +1,4 @@
-"""Check that a recorded program does the same when it becomes part of another one, loops and branches included."""
+"""Check that a recorded program does the same as part of another one, loops and branches included."""
 
 import torch
 

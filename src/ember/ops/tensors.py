@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from scipy.fft import next_fast_len
 from torch import Tensor
 
 from ember.distributions.multivariate import cholesky_of_inverse
@@ -66,6 +65,13 @@ def block_diagonal(mat: Tensor, block_size: int) -> Tensor:
         )
     blocks = mat.reshape((*mat.shape[:-2], count, block_size, count, columns // count))
     return blocks.diagonal(dim1=-4, dim2=-2).movedim(-1, -3)
+
+
+def next_fast_len(size: int) -> int:
+    """Return the smallest number, from ``size`` on, of elements that a Fourier transform takes fast."""
+    from scipy.fft import next_fast_len as found  # takes as long to import as the rest of ember
+
+    return int(found(size))
 
 
 def convolve(signal: Tensor, kernel: Tensor, mode: str = "full") -> Tensor:

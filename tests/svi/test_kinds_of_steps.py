@@ -97,6 +97,37 @@ def test_a_schedule_is_resumed_where_it_was():
     assert kind.taken >= 2
 
 
+@pytest.mark.parametrize("aliased", ["nothing", "the data", "another parameter"])
+def test_parameters_that_share_memory_with_something(aliased):
+    """Steps change parameters where they are, unless others look there."""
+
+    def run(execution):
+        ember.clear_param_store()
+        memory = torch.arange(6.0)
+        first = torch.nn.Parameter(memory[:3])
+        second = torch.nn.Parameter(memory[:3] if aliased == "another parameter" else memory[3:])
+        data = memory[:3] if aliased == "the data" else torch.ones(3)
+        module = torch.nn.ParameterList([first, second])
+
+        def model(y):
+            ember.module("m", module)
+            ember.factor("fit", -((first - y * 2.0) ** 2).sum() - ((second + 1.0) ** 2).sum())
+
+        optimizer = optim.SGD({"lr": 0.01, "momentum": 0.5})
+        svi = SVI(model, lambda y: None, optimizer, Trace_ELBO(), execution=execution)
+        losses = [svi.step(data) for _ in range(EAGER_STEPS + 8)]
+        assert first.data_ptr() == memory.data_ptr()
+        version = first._version
+        losses.append(svi.step(data))
+        assert first._version > version or execution == "eager" or aliased == "another parameter"
+        return losses, memory
+
+    losses, memory = run("auto")
+    expected, expected_memory = run("eager")
+    torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(memory, expected_memory, rtol=1e-5, atol=1e-5)
+
+
 def test_tensors_as_scales_are_checked_where_handlers_validate():
     with pytest.raises(ValueError, match="Invalid scale"):
         poutine.scale(scale=torch.tensor(-1.0))

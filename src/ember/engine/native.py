@@ -35,6 +35,7 @@ class Context:
         self._flags = (ctypes.c_int64 * 8)()
         self._interrupted = False
         self._inputs: list[torch.Tensor | None] = [None] * len(layout.inputs)
+        self._copied = [False] * len(layout.inputs)
         pointers = [ctypes.addressof(self._flags), *[0] * len(layout.inputs)]
         pointers += [0 if each is None else each.data_ptr() for each in program.constants]
         self._first_output = len(pointers)
@@ -46,9 +47,32 @@ class Context:
 
     def new_outputs(self) -> None:
         """Let the next runs write to new tensors, so that those of earlier runs stay as they are."""
-        self.outputs = tuple(torch.empty(shape, dtype=dtype) for shape, dtype in self.program.layout.outputs)
+        self._new = tuple(torch.empty(shape, dtype=dtype) for shape, dtype in self.program.layout.outputs)
+        self.outputs = self._new
         for position, output in enumerate(self.outputs):
             self._table[self._first_output + position] = output.data_ptr()
+
+    def write_to_inputs(self, count: int) -> bool:
+        """Let the next runs write the first results over the first inputs, which were bound before.
+
+        The program must be a loop that carries them, in this order. Nothing is done, and False returned, if
+        one of them shares its memory with another tensor, or was copied, or if a run can fail half-way.
+        """
+        shared = self._are_apart(count)
+        source = self._inputs if shared else self._new
+        self.outputs = tuple(each for each in (*source[:count], *self._new[count:]) if each is not None)
+        for position in range(count):
+            self._table[self._first_output + position] = self.outputs[position].data_ptr()
+        return shared
+
+    def _are_apart(self, count: int) -> bool:
+        layout = self.program.layout
+        if layout.checks or layout.compact or layout.inputs[:count] != layout.outputs[:count]:
+            return False
+        tensors = [each for each in (*self._inputs, *self.program.constants) if each is not None]
+        memories = [each.untyped_storage().data_ptr() for each in tensors]
+        written = set(memories[:count])
+        return not any(self._copied[:count]) and sum(each in written for each in memories) == count
 
     def bind(self, *tensors: torch.Tensor) -> Context:
         """Read these inputs in the next runs; contiguous ones are read where they are, and may change.
@@ -78,6 +102,7 @@ class Context:
             if position in layout.compact:
                 kept = kept.to(torch.float32)
             self._inputs[position] = kept
+            self._copied[position] = kept.data_ptr() != tensor.data_ptr()
             self._table[1 + position] = kept.data_ptr()
         return self
 

@@ -104,6 +104,44 @@ def test_the_number_of_iterations_can_be_limited():
     assert context.progress == 50
 
 
+def test_a_loop_goes_on_where_its_inputs_are():
+    program = looping(50)
+    x = tensor((200,))
+    once, rows = (each.clone() for each in program(x))
+    twice = program(once)[0].clone()
+    context = program.bind(x)
+    assert context.write_to_inputs(1)
+    address = x.data_ptr()
+    carried, found = context.run()
+    assert carried.data_ptr() == address
+    assert torch.equal(x, once)
+    assert torch.equal(found, rows)
+    context.run()
+    assert torch.equal(x, twice)
+    # Bound again to what must not be changed, it has results of its own.
+    strided = tensor((200, 2))[:, 0]
+    assert not context.bind(strided).write_to_inputs(1)
+    expected = program(strided)[0]
+    assert torch.equal(context.run()[0], expected)
+    assert torch.equal(x, twice)
+
+
+def test_what_is_read_elsewhere_is_not_written_over():
+    def pair(x, y):
+        return control.scan(lambda c, _: ((c[0] + c[1], c[1] * 0.5 + y), c[0].sum()), (x, y * 2), length=3)
+
+    def checked(x, index):
+        return control.scan(lambda c, _: (c[index] * 0.5, c.sum()), x, length=3)
+
+    both = torch.arange(8.0)
+    program = compile(capture(pair, both[:4], both[4:]), use_disk=False)
+    assert not program.bind(both[:4], both[4:]).write_to_inputs(1)
+    assert program.bind(both[:4], both[4:].clone()).write_to_inputs(1)
+    index = torch.tensor([1, 2, 3, 0])
+    program = compile(capture(checked, both[:4], index), use_disk=False)
+    assert not program.bind(both[:4], index).write_to_inputs(1)
+
+
 def test_equal_programs_are_compiled_once():
     forget()
     before = statistics.snapshot()

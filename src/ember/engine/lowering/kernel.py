@@ -279,6 +279,7 @@ class Kernel(Text):
     def finish(self, linkage: str = "internal ") -> None:
         """Close the function and add it to the module."""
         if self._bad is not None:
+            self.module.checks = True
             some = self.label("bad")
             done = self.label("done")
             value = self.fresh(f"load i64, ptr {self._bad}", "i64")

@@ -40,6 +40,7 @@ class Layout:
     :ivar constants: for each constant of the program, whether it is read from memory.
     :ivar compact: inputs given as float32.
     :ivar symbols: functions of libm, SciPy, BLAS and LAPACK that the code calls.
+    :ivar checks: whether a run may end with an error, because an index was out of bounds.
     """
 
     arena_size: int
@@ -48,6 +49,7 @@ class Layout:
     constants: list[bool]
     compact: list[int]
     symbols: list[str]
+    checks: bool = True
 
     def description(self) -> dict[str, Any]:
         """Return a form that JSON can hold."""
@@ -58,6 +60,7 @@ class Layout:
             "constants": self.constants,
             "compact": self.compact,
             "symbols": self.symbols,
+            "checks": self.checks,
         }
 
     @classmethod
@@ -125,6 +128,7 @@ def lower(program: Program, lanes: int, masked_tails: bool, compact: Collection[
         constants=stored,
         compact=sorted(compact),
         symbols=sorted(module.symbols),
+        checks=module.checks,
     )
     return Lowered(module.text(), signature, module.num_calls)
 

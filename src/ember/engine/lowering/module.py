@@ -15,6 +15,7 @@ class Module:
         self.num_calls = 0  # of these
         self.helpers: dict[str, str] = {}  # other functions that the code calls
         self.num_parts = 0
+        self.checks = False  # whether indices are checked
 
     def declare(self, name: str, signature: str) -> str:
         """Declare an intrinsic or external function once; ``signature`` has ``%s`` for its name."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from . import access
 from . import index as ix
 from .block import Block
+from .carrying import enter, write_carry
 from .elements import Reg, const
 from .groups import Group
 from .kernel import Kernel
@@ -16,7 +17,7 @@ from .prefixes import emit_prefix
 from .rows import Chain
 from .schedule import plan
 from .stages import Extern, Prefix, Stage
-from .tensors import Map, Tensor, memory_of
+from .tensors import Tensor, memory_of
 
 LARGEST_FUNCTION = 1500  # rough number of instructions beyond which a function is split
 
@@ -92,16 +93,6 @@ def _emit(k: Kernel, group: Group) -> None:
         emit_group(k, group.members)
 
 
-def copy(k: Kernel, source: Tensor, target: Tensor) -> None:
-    """Copy a tensor's elements into the memory of another of the same shape."""
-    with k.scope():
-        if source.numel == 1:
-            zeros = tuple(ix.ZERO for _ in source.shape)
-            k.write(target, zeros, k.read(source, zeros))
-        else:
-            pointwise_loop(k, source.shape, lambda index: k.write(target, index, k.read(source, index)))
-
-
 class WhileLoop(RegionStage):
     """Repeat a block while another block's result holds."""
 
@@ -127,7 +118,7 @@ class WhileLoop(RegionStage):
         return (self.condition, self.body)
 
     def emit(self, k: Kernel) -> None:
-        _enter(k, self.init, self.outputs)
+        enter(k, self.init, self.outputs)
         head, inside, done = k.label("while"), k.label("body"), k.label("endwhile")
         if self.polls:
             _progress(k, None)
@@ -147,18 +138,6 @@ class WhileLoop(RegionStage):
                 _progress(k, 1)
         k.jump(head)
         k.start(done)
-
-
-def write_carry(k: Kernel, body: Block, targets: Sequence[Tensor]) -> None:
-    """Write the block's results to the carry, unless they are there already."""
-    _enter(k, body.outputs[: len(targets)], targets)
-
-
-def _enter(k: Kernel, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
-    for source, target in zip(sources, targets, strict=True):
-        undefined = isinstance(source, Map) and source.undefined
-        if memory_of(source) is not memory_of(target) and not undefined:
-            copy(k, source, target)
 
 
 class Condition(RegionStage):
@@ -233,7 +212,7 @@ class Scan(RegionStage):
 
     def emit(self, k: Kernel) -> None:
         carries = self.outputs[: len(self.init)]
-        _enter(k, self.init, carries)
+        enter(k, self.init, carries)
         if self.polls:
             _progress(k, None)
         if self.length == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -52,6 +53,8 @@ class NativeSteps(CapturedSteps):
         optimizer = optim.functional(leaves) if hasattr(optim, "functional") else None
         if optimizer is None:
             raise NotCapturable(f"{type(optim).__name__} has no update rule for machine code")
+        if _overlap(leaves):
+            raise NotCapturable("parameters share memory")
         super().__init__(loss_and_grads, leaves, arguments, reachable)
         self._optimizer: PureOptimizer = optimizer
         self._memory = memory
@@ -69,6 +72,7 @@ class NativeSteps(CapturedSteps):
         self._own = [torch.tensor(True), self._number, *self._rates.unbind()]
         self._inputs: list[Tensor] = []
         self._addresses: list[int] = []
+        self._in_place = False  # whether runs change parameters and state where they are
 
     def change(self) -> str | None:
         """Return what is different now from what the program knows, or None."""
@@ -108,6 +112,7 @@ class NativeSteps(CapturedSteps):
         own = self._optimizer.state()
         state = own if self._memory is None else [*own, *self._memory.state().values()]
         inputs = [*self._leaves, *state, *self._own, *arguments.tensors, self._key]
+        count = len(self._leaves) + len(state)
         addresses = [tensor.data_ptr() for tensor in inputs]
         if (
             not self._inputs
@@ -115,13 +120,27 @@ class NativeSteps(CapturedSteps):
             or any(map(operator.is_not, inputs, self._inputs))
         ):
             self._context.bind(*inputs)
+            self._in_place = self._context.write_to_inputs(count)
             # Others are copied when they are bound, so that later changes of them would go unseen.
             self._inputs = inputs if all(tensor.is_contiguous() for tensor in inputs) else []
             self._addresses = addresses
         results = self._context.run(limit=size)
-        count = len(self._leaves) + len(state)
-        with torch.no_grad():
-            torch._foreach_copy_(inputs[:count], list(results[:count]))
+        if self._in_place:
+            torch.autograd.graph.increment_version(inputs[:count])
+        else:
+            with torch.no_grad():
+                torch._foreach_copy_(inputs[:count], list(results[:count]))
         self._optimizer.store(results[len(self._leaves) : len(self._leaves) + len(own)])
         rows: list[list[float]] = results[-1][: self._context.progress].tolist()
         return rows
+
+
+def _overlap(tensors: Sequence[Tensor]) -> bool:
+    """Whether some of these tensors have elements in the same place."""
+    spans = []
+    for each in tensors:
+        if each.numel():
+            last = sum((size - 1) * step for size, step in zip(each.shape, each.stride(), strict=True))
+            spans.append((each.data_ptr(), each.data_ptr() + (last + 1) * each.element_size()))
+    spans.sort()
+    return any(end > start for (_, end), (start, _) in itertools.pairwise(spans))

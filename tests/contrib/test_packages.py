@@ -14,6 +14,10 @@ from pyro.contrib.gp.parameterized import Parameterized
 import ember.contrib.gp
 assert gp.kernels.RBF is RBF is pyro.contrib.gp.kernels.RBF is ember.contrib.gp.kernels.RBF
 assert gp.util.train is train is ember.contrib.gp.util.train
+from pyro.contrib.minipyro import SVI, Adam, Trace_ELBO, get_param_store, param, plate, sample, trace
+from pyro.contrib.util import lexpand, rmv
+from pyro.contrib.tracking.dynamic_models import *
+assert isinstance(NcvContinuous, type) and sample is pyro.sample
 assert pyro.contrib.autoguide.AutoNormal is ember.contrib.autoguide.AutoNormal
 print("they answer")
 """

@@ -20,7 +20,16 @@ _NN = ("ember.nn",)
 
 TABLE: dict[str, tuple[str, ...]] = {
     "contrib.autoguide": _GUIDES,
+    "contrib.autoname.autoname": ("ember.contrib.autoname.frames",),
     "contrib.gp.util": ("ember.contrib.gp.posterior",),
+    "contrib.minipyro": (
+        "ember.primitives",
+        "ember.poutine",
+        "ember.params",
+        "ember.infer",
+        "ember.optim",
+    ),
+    "contrib.util": ("ember.contrib.oed.shapes",),
     "contrib.zuko": ("ember.distributions.zuko_distribution",),
     "distributions.conditional": _DISTRIBUTIONS,
     "distributions.constraints.biject_to": ("torch.distributions:biject_to",),

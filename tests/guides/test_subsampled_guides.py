@@ -135,6 +135,16 @@ def test_sites_without_a_mean_cannot_be_hierarchical():
     assert set(AutoHierarchicalNormalMessenger(heavy, hierarchical_sites=[])()) == {"tail", "factor"}
 
 
+@pytest.mark.parametrize("guide_class", [AutoNormal, AutoNormalMessenger, AutoGaussian])
+def test_guides_are_copied_after_steps_as_machine_code(guide_class):
+    guide = guide_class(model)
+    svi = SVI(model, guide, optim.Adam({"lr": 0.05}), Trace_ELBO(), execution="native")
+    for _ in range(4):
+        svi.step()
+    for other in (copy.deepcopy(guide), pickle.loads(pickle.dumps(guide))):
+        assert other()["z"].shape == (2,)
+
+
 def correlated():
     ember.sample("c", dist.LKJ(3, 1.0))
 

@@ -105,6 +105,7 @@ def _capture(
             recorder.grad_leaves.append(weakref.ref(tensor))
         if collect_gradients:
             recorder.collect_gradient(tensor)
+    attributes = [dict(vars(tensor)) for tensor in lift]
     generators = _generator_states()
     token = active_recorder.set(RegionRecorder(recorder))
     try:
@@ -123,6 +124,10 @@ def _capture(
     finally:
         active_recorder.reset(token)
         leaked = recorder.restore_gradients()
+        for tensor, before in zip(lift, attributes, strict=True):
+            # What was noted on a tensor, such as the minibatch that reads it, is of the captured run.
+            vars(tensor).clear()
+            vars(tensor).update(before)
         recorder.forget_tensors()
         statistics.count(captures=1, capture_seconds=time.perf_counter() - started)
     if recorder.failure is not None:

@@ -153,9 +153,7 @@ def _mark_slice(full: torch.Tensor, sliced: torch.Tensor, dim: int, indices: tor
         if not hasattr(full, "unconstrained"):  # the value is not the store's, e.g. in a compiled function
             return
         leaf = full.unconstrained()
-    if not hasattr(leaf, "_pyro_subsample"):
-        leaf._pyro_subsample = {}
-    leaf._pyro_subsample[dim] = indices
+    leaf._pyro_subsample = {**getattr(leaf, "_pyro_subsample", {}), dim: indices}
     sliced._pyro_unconstrained_param = leaf  # type: ignore[attr-defined]
 
 

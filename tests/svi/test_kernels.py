@@ -119,6 +119,26 @@ def test_any_optimiser_will_do(optimizer):
     assert_same(lambda: (*autoencoder()(), optimizer()))
 
 
+@pytest.mark.parametrize("optimizer", [optim.DCTAdam, optim.Adam])
+def test_optimisers_may_look_at_minibatches_of_parameters(optimizer):
+    def make():
+        weight = torch.randn(400, 900, generator=torch.Generator().manual_seed(3)) / 20
+
+        def model(x):
+            with ember.plate("rows", len(x), subsample_size=50) as chosen:
+                shift = ember.param("shift", torch.zeros(64, 400), event_dim=1)
+                mean = x[chosen] @ weight @ weight.T + shift
+                ember.sample("y", dist.Normal(mean, 1.0).to_event(1), obs=x[chosen])
+
+        options = {"lr": 0.01, "subsample_aware": True} if optimizer is optim.DCTAdam else {"lr": 0.01}
+        return model, lambda x: None, optimizer(options)
+
+    expected, found = fit("eager", make, (X,)), fit("auto", make, (X,))
+    assert uses_kernels(found[2]) is (optimizer is optim.Adam)
+    torch.testing.assert_close(torch.tensor(found[0]), torch.tensor(expected[0]), rtol=1e-4, atol=0)
+    torch.testing.assert_close(found[1], expected[1], rtol=1e-3, atol=1e-4)
+
+
 def test_convolutions_run_on_kernels(caplog):
     def make():
         net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())

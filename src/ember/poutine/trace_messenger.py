@@ -29,7 +29,7 @@ class TraceMessenger(Messenger):
 
     def __enter__(self) -> Any:
         self.trace = Trace(self.graph_type)
-        self._locate = settings.read("validate_poutine")
+        self._locate = not self.param_only and settings.read("validate_poutine")
         return super().__enter__()
 
     def __exit__(

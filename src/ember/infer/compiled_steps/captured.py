@@ -58,10 +58,15 @@ class CapturedSteps(ABC):
             args, kwargs = self._arguments.with_tensors(data)
             return self._loss_and_grads(*args, **kwargs)
 
+        # Plates write on parameters which part of them a minibatch touches.
+        marks = [dict(getattr(leaf, "_pyro_subsample", {})) for leaf in self._leaves]
         try:
             with settings.validation_enabled(False):
                 captured = capture(loss)
         finally:
+            for leaf, mark in zip(self._leaves, marks, strict=True):
+                if hasattr(leaf, "_pyro_subsample"):
+                    leaf._pyro_subsample = mark
             changed = self._surroundings.change()
             self._surroundings.restore()
         if changed is not None:

@@ -50,6 +50,8 @@ class KernelSteps(CapturedSteps):
         memory: Memory | None = None,
         by_inductor: bool = False,
     ) -> None:
+        if any(hasattr(leaf, "_pyro_subsample") for leaf in leaves) and not _is_known(optim, leaves):
+            raise NotCapturable("the optimiser may look at which part of a parameter a minibatch touches")
         super().__init__(loss_and_grads, leaves, arguments, reachable)
         self._optim = optim
         self._memory = memory
@@ -124,6 +126,11 @@ class KernelSteps(CapturedSteps):
             self._memory.set_state(dict(learned))
         for place, result in zip(self._gradients.written, results[written:], strict=True):
             self._buffers.tensors[place].copy_(result)
+
+
+def _is_known(optim: Any, leaves: Sequence[Tensor]) -> bool:
+    """Whether an optimiser has an update rule that looks at nothing but gradients."""
+    return hasattr(optim, "functional") and optim.functional(leaves) is not None
 
 
 @dataclass(frozen=True)

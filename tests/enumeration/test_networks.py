@@ -156,6 +156,13 @@ def test_long_chain_against_the_forward_algorithm():
     assert loss == pytest.approx(-alpha.logsumexp(0).item())
 
 
+def test_marginals_of_a_model_without_enumerated_sites():
+    def model():
+        ember.sample("x", ember.distributions.Normal(0.0, 1.0))
+
+    assert TraceEnum_ELBO(strict_enumeration_warning=False).compute_marginals(model, model) == {}
+
+
 def test_sample_posterior_runs_the_model_with_drawn_values():
     def model():
         z = ember.sample("z", ember.distributions.Categorical(torch.tensor([0.25, 0.75])))

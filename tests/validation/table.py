@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import warnings
 from collections.abc import Callable
@@ -20,7 +21,7 @@ ELBOS = {
     "Graph": infer.TraceGraph_ELBO,
     "Enum": infer.TraceEnum_ELBO,
     "MeanField": infer.TraceMeanField_ELBO,
-    "TMC": infer.TraceTMC_ELBO,
+    "TMC": functools.partial(infer.TraceTMC_ELBO, strict_enumeration_warning=False),
     "Renyi": infer.RenyiELBO,
     "Tail": infer.TraceTailAdaptive_ELBO,
     "MMD": infer.Trace_MMD,

@@ -1,5 +1,6 @@
 """Tabulate what is said of discrete sites: enumerated, sampled, or neither, in models and guides."""
 
+import pytest
 import torch
 from table import (
     PASSES,
@@ -11,6 +12,7 @@ from table import (
     check,
     each,
     inside,
+    judge,
     normal,
     observe,
     over,
@@ -21,7 +23,7 @@ from table import (
 
 import ember
 import ember.distributions as dist
-from ember.infer import config_enumerate
+from ember.infer import config_enumerate, infer_discrete
 from ember.ops.indexing import Vindex
 
 PARALLEL = {"enumerate": "parallel"}
@@ -105,6 +107,14 @@ ROWS = [
         lambda: z(SEQUENTIAL),
         on=SUMMED,
         options={"num_particles": 2, "vectorize_particles": True},
+    ),
+    Row(
+        "nothing marked for tensor Monte Carlo",
+        warns("TraceTMC_ELBO found no sample sites configured for enumeration"),
+        lambda: normal("z"),
+        lambda: normal("z"),
+        on=("TMC",),
+        options={"strict_enumeration_warning": True},
     ),
     Row(
         "sequential inside a sequential plate",
@@ -252,3 +262,15 @@ ROWS = [
 @over(ROWS)
 def test_enumeration(row, objective):
     check(row, objective)
+
+
+def unmarked():
+    bernoulli("z")
+
+
+@pytest.mark.parametrize(
+    "options, outcome",
+    [({}, warns("infer_discrete found no sample sites")), ({"strict_enumeration_warning": False}, PASSES)],
+)
+def test_infer_discrete_of_nothing_marked(options, outcome):
+    judge(outcome, infer_discrete(unmarked, first_available_dim=-1, **options))

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from ember import poutine
+from ember import poutine, settings
 from ember.errors import message
-from ember.infer.enumerated_bound import group_like_sites, model_factors, variables_of
+from ember.infer.enumerated_bound import group_like_sites, model_factors, variables_of, warn_if_none_marked
 from ember.poutine.backward_draws import draw_backward, values_of
 from ember.poutine.contraction import log_max
 from ember.poutine.elimination import eliminate
@@ -38,7 +38,7 @@ def infer_discrete(
     :param first_available_dim: a dim left of all plates, e.g. ``-1 - max_plate_nesting``.
     :param temperature: 1 for joint draws (forward filter, backward sample), 0 for the jointly most probable
         values (Viterbi).
-    :param strict_enumeration_warning: kept for programs that give it.
+    :param strict_enumeration_warning: whether to warn (under validation) if no site is marked.
     :raises ValueError: for other temperatures or a dim that is missing or not negative.
     """
     if temperature not in (0, 1):
@@ -64,23 +64,28 @@ def infer_discrete(
             temperature,
             strict_enumeration_warning=strict_enumeration_warning,
         )
-    return _Inferred(fn, first_available_dim, int(temperature))
+    return _Inferred(fn, first_available_dim, int(temperature), strict_enumeration_warning)
 
 
 class _Inferred:
     """A model whose discrete sites are drawn from their posterior in each call."""
 
-    def __init__(self, fn: Callable[..., Any], first_available_dim: int, temperature: int) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], first_available_dim: int, temperature: int, warns: bool
+    ) -> None:
         functools.update_wrapper(self, fn, updated=())
         self.fn = fn
         self.first_available_dim = first_available_dim
         self.temperature = temperature
+        self.warns = warns
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with torch.no_grad():
             with _Rehearsal():
                 enumerated = EnumMessenger(self.first_available_dim)(self.fn)
                 recorded = poutine.trace(enumerated).get_trace(*args, **kwargs)
+            if self.warns and settings.read("validate_infer"):
+                warn_if_none_marked("infer_discrete", recorded)
             drawn = draw_discrete(recorded, self.temperature)
         return poutine.replay(self.fn, trace=drawn)(*args, **kwargs)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -25,6 +24,7 @@ from ember.infer.enumerated_bound import (
     group_like_sites,
     log_prob_of,
     variables_of,
+    warn_if_none_marked,
 )
 from ember.poutine.elimination import total
 from ember.poutine.enum_messenger import EnumMessenger
@@ -61,6 +61,8 @@ class TraceEnum_ELBO(ELBO):
         model_trace = traces[0]
         with torch.enable_grad():
             probes = _probes(model_trace)
+            if not probes:
+                return OrderedDict()
             left, _ = eliminated(model_trace, {}, list(probes.values()))
             scales = variables_of(model_trace)
             gradients = torch.autograd.grad(total(left), [probe.tensor for probe in probes.values()])
@@ -139,7 +141,7 @@ class TraceEnum_ELBO(ELBO):
         _refuse_sequential(model_trace, guide_trace)
         _refuse_baselines(guide_trace)
         if validate and self.strict_enumeration_warning:
-            _warn_if_none(model_trace, guide_trace)
+            warn_if_none_marked("TraceEnum_ELBO", model_trace, guide_trace)
         later = model_trace.like_sites.others if model_trace.like_sites is not None else ()
         check_and_score(model_trace, guide_trace, nesting, validate, later)
         return model_trace, guide_trace
@@ -190,21 +192,6 @@ def _refuse_baselines(guide_trace: Trace) -> None:
                     fix="enumerate the site, leave the baseline out, or use Trace_ELBO or TraceGraph_ELBO",
                 )
             )
-
-
-def _warn_if_none(model_trace: Trace, guide_trace: Trace) -> None:
-    for trace in (model_trace, guide_trace):
-        for site in trace.nodes.values():
-            if site["type"] == "sample" and site["infer"].get("enumerate") is not None:
-                return
-    warnings.warn(
-        message(
-            "TraceEnum_ELBO found no sample sites configured for enumeration",
-            fix="mark them by config_enumerate or infer={'enumerate': 'parallel'}, or use Trace_ELBO",
-        ),
-        UserWarning,
-        stacklevel=5,
-    )
 
 
 def _probes(model_trace: Trace) -> dict[str, Factor]:

@@ -13,7 +13,7 @@ from ember import poutine, settings
 from ember.distributions.scaling import ScoreParts, is_identically_zero, scale_and_mask
 from ember.errors import message
 from ember.infer.elbo import ELBO, check_and_score, find_max_plate_nesting
-from ember.infer.enumerated_bound import model_factors, sample_sites, variables_of
+from ember.infer.enumerated_bound import model_factors, sample_sites, variables_of, warn_if_none_marked
 from ember.poutine.elimination import eliminate, total
 from ember.poutine.factors import Factor, align, joined_dims, pack
 from ember.poutine.monte_carlo_messenger import MonteCarloMessenger
@@ -77,6 +77,8 @@ class TraceTMC_ELBO(ELBO):
         handler = MonteCarloMessenger(-1 - nesting, reserved=used)
         model_trace = poutine.trace(handler(replayed)).get_trace(*args, **kwargs)
         _refuse_sequential(model_trace, guide_trace)
+        if settings.read("validate_infer") and self.strict_enumeration_warning:
+            warn_if_none_marked("TraceTMC_ELBO", model_trace, guide_trace)
         _score_proposals(guide_trace)
         check_and_score(model_trace, guide_trace, nesting, settings.read("validate_infer"))
         for site in model_trace.nodes.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Container
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ember import settings
 from ember.distributions.scaling import is_identically_zero
+from ember.errors import message
 from ember.model.enumeration import LOOPS
 from ember.poutine.contraction import sum_out
 from ember.poutine.elimination import MANY, eliminate
@@ -53,6 +55,24 @@ def variables_of(trace: Trace) -> dict[int, Variable]:
     """Return the enumerated sites of a trace by id."""
     found = [variable_of(site) for site in trace.nodes.values() if site["type"] == "sample"]
     return {variable.id: variable for variable in found if variable is not None}
+
+
+def warn_if_none_marked(who: str, *traces: Trace) -> None:
+    """Warn if no sample site of the traces is marked for enumeration.
+
+    :param who: what would have enumerated it.
+    """
+    sites = (site for trace in traces for site in trace.nodes.values() if site["type"] == "sample")
+    if any(site["infer"].get("enumerate") is not None for site in sites):
+        return
+    warnings.warn(
+        message(
+            f"{who} found no sample sites configured for enumeration",
+            fix="mark them by config_enumerate or infer={'enumerate': 'parallel'}, or do without it",
+        ),
+        UserWarning,
+        stacklevel=6,
+    )
 
 
 def group_like_sites(trace: Trace, provenance: Provenance | None) -> None:

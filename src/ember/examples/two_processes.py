@@ -1,12 +1,16 @@
 """Train a logistic regression in two processes that share each step.
 
-Run it by ``torchrun --nproc-per-node 2 -m ember.examples.two_processes --output DIR``. If a process dies, the
-other ends its run and names it; with ``--resume`` both go on from the last checkpoint.
+Run by itself it starts ``torchrun --nproc-per-node 2 -m ember.examples.two_processes``, as one does by hand
+on several machines. If a process dies, the other ends its run and names it; with ``--resume`` both go on from
+the last checkpoint.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -66,8 +70,11 @@ def fit(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the example in this process, together with the others; the first prints the weights."""
-    parser = argparse.ArgumentParser(description="Train in several processes, started by torchrun.")
+    """Run the example in this process, together with the others; the first prints the weights.
+
+    Outside of ``torchrun`` there are no others yet: then it is started.
+    """
+    parser = argparse.ArgumentParser(description="Train in several processes.")
     parser.add_argument(
         "--output", type=Path, default=Path("demo-output"), help="directory for the checkpoint"
     )
@@ -76,6 +83,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint of a run before")
     parser.add_argument("--no-progress", action="store_true")
     options = parser.parse_args(arguments)
+    if "RANK" not in os.environ:
+        given = sys.argv[1:] if arguments is None else arguments
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        return subprocess.run([*torchrun, "-m", "ember.examples.two_processes", *given]).returncode
     options.output.mkdir(parents=True, exist_ok=True)
     distributed.init_process_group("gloo")
     checkpoint = options.output / "two_processes.checkpoint"

@@ -76,6 +76,44 @@ def _adamw(
     return _adam(param, grad, state, {**options, "decoupled_weight_decay": True}, rate)
 
 
+def _decoupled(
+    param: Tensor, grad: Tensor, options: Mapping[str, Any], rate: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return parameter and gradient after the decay of weights, of which only one decays."""
+    if not options.get("decoupled_weight_decay"):
+        return param, _decayed(param, grad, options)
+    return param * (1 - rate * options["weight_decay"]), -grad if options.get("maximize") else grad
+
+
+def _nadam(
+    param: Tensor, grad: Tensor, state: State, options: Mapping[str, Any], rate: Tensor
+) -> tuple[Tensor, State]:
+    """Adam with Nesterov's momentum (Dozat 2016, algorithm 2)."""
+    param, grad = _decoupled(param, grad, options, rate)
+    following, _, second = _moments(grad, state, options)
+    beta, decay = options["betas"][0], options["momentum_decay"]
+    now = beta * (1 - 0.5 * 0.96 ** (following["step"] * decay))
+    later = beta * (1 - 0.5 * 0.96 ** ((following["step"] + 1) * decay))
+    product = following["mu_product"] = state["mu_product"] * now
+    denominator = (following["exp_avg_sq"] / second).sqrt() + options["eps"]
+    change = (1 - now) / (1 - product) * grad + later / (1 - product * later) * following["exp_avg"]
+    return param - rate * change / denominator, following
+
+
+def _radam(
+    param: Tensor, grad: Tensor, state: State, options: Mapping[str, Any], rate: Tensor
+) -> tuple[Tensor, State]:
+    """Adam that adapts once variances are known well enough (Liu et al. 2020, algorithm 2)."""
+    param, grad = _decoupled(param, grad, options, rate)
+    following, first, second = _moments(grad, state, options)
+    most = 2 / (1 - options["betas"][1]) - 1
+    length = most - 2 * following["step"] * (1 - second) / second
+    known = (length - 4) * (length - 2) * most / ((most - 4) * (most - 2) * length)
+    adapted = (known.clamp(min=0) * second).sqrt() / (following["exp_avg_sq"].sqrt() + options["eps"])
+    scale = torch.where(length > 5, adapted, 1.0)
+    return param - rate / first * following["exp_avg"] * scale, following
+
+
 def _clipped_adam(
     param: Tensor, grad: Tensor, state: State, options: Mapping[str, Any], rate: Tensor
 ) -> tuple[Tensor, State]:
@@ -160,6 +198,8 @@ def _adagrad_rmsprop(
 _RULES: dict[Any, Rule] = {
     torch.optim.Adam: Rule(_adam),
     torch.optim.AdamW: Rule(_adamw),
+    torch.optim.NAdam: Rule(_nadam),
+    torch.optim.RAdam: Rule(_radam),
     torch.optim.SGD: Rule(_sgd),
     torch.optim.Adagrad: Rule(_adagrad),
     torch.optim.RMSprop: Rule(_rmsprop),

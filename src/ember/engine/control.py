@@ -117,8 +117,11 @@ def scan(
     carry = _as_tensors(init)
     ys: list[list[torch.Tensor]] = []
     structure = None
+    sequences, nested = tree_flatten(xs)
+    # The gradient of all slices at once is one tensor; slice by slice it would be as many of full size.
+    slices = [None if each is None else each.unbind(0) for each in sequences]
     for index in reversed(range(steps)) if reverse else range(steps):
-        x = None if xs is None else tree_map(lambda leaf: leaf[index], xs)  # noqa: B023 - used at once
+        x = tree_unflatten([None if each is None else each[index] for each in slices], nested)
         carry, y = step(carry, x)
         leaves, structure = tree_flatten(y)
         ys.append(leaves)

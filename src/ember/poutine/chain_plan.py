@@ -8,6 +8,7 @@ table over the last variables that later factors depend on.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -159,10 +160,11 @@ def _start(
     reached = set(first)
     taken: list[tuple[int, int]] = []
     while True:
-        now = [each for each in rest if reached.intersection(graph[each[0]][each[1]])]
+        touched = [bool(reached.intersection(graph[form][position])) for form, position in rest]
+        now = list(itertools.compress(rest, touched))
         if not now:
             return taken, reached.difference(first)
         taken += now
-        rest = [each for each in rest if each not in now]
+        rest = [each for each, is_now in zip(rest, touched, strict=True) if not is_now]
         found = {v for form, position in now for v in graph[form][position] if v in place}
         reached |= found - held

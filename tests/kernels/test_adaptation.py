@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ember.engine import random
-from ember.kernels import chain, fisher, history, hmc, metric, nuts, schedule, variance
+from ember.kernels import chain, density, fisher, history, hmc, metric, nuts, schedule, variance, warmup
 from ember.kernels.warmup import Adaptation
 
 
@@ -177,6 +177,13 @@ def test_fisher_schedule(number, collected, switches):
     assert where(sparse.update)[-1:] == where(table.update)[-1:]
 
 
+def test_mixed_schedule():
+    table = schedule.mixed(1000)
+    assert where(table.switch) == list(range(9, 300, 10))
+    assert where(table.restart) == [849] == where(table.update)[-1:]
+    assert where(schedule.mixed(0).restart) == where(schedule.mixed(5).restart) == []
+
+
 def test_schedules_reject_negative_lengths():
     for make in (schedule.stan, schedule.fisher, schedule.step_size_only):
         with pytest.raises(ValueError, match="must not be negative, got -1"):
@@ -187,7 +194,7 @@ def test_schedules_reject_negative_lengths():
     "options, text",
     [
         ({"metric": "full"}, "'diagonal', 'dense' or 'low_rank', got 'full'"),
-        ({"scheme": "window"}, "'fisher' or 'stan', got 'window'"),
+        ({"scheme": "window"}, "'mixed', 'fisher' or 'stan', got 'window'"),
         ({"metric": "low_rank", "scheme": "stan"}, "use scheme='fisher'"),
         ({"target_acceptance": 1.0}, "between 0 and 1, got 1.0"),
         ({"blocks": ((0,),)}, "blocks need metric='dense'"),
@@ -237,6 +244,20 @@ def test_blocks_stay_blocks():
         adaptation = Adaptation(metric="dense", scheme=scheme, blocks=((0, 2),))
         covariance = warm(target, adaptation, 40).metric.covariance
         assert covariance[0, 1] == covariance[1, 2] == 0.0 and covariance[0, 2] != 0.0
+
+
+@pytest.mark.parametrize("number, by_draws", [(40, False), (60, True)])
+def test_the_mixed_scheme_leaves_gradients_out_once_there_are_many_draws(number, by_draws):
+    scale = torch.tensor([1.0, 3.0], dtype=torch.float64)
+    draws = torch.randn(number, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * scale
+    moments = variance.init(draws[0], dense=False)
+    estimator = warmup.DrawsAndGradients(moments, moments)
+    for draw in draws:
+        gradient = -100.0 * draw  # as in the neck of a funnel
+        estimator = warmup._add(estimator, density.State(draw, draw.sum(), gradient))
+    found = warmup._estimate(Adaptation(scheme="mixed"), estimator, metric.diagonal(torch.ones_like(scale)))
+    expected = variance.shrunk(estimator.draws) if by_draws else torch.full_like(scale, 0.01)
+    torch.testing.assert_close(found.variance, expected)
 
 
 def test_nothing_adapts_unless_asked():

@@ -18,6 +18,7 @@ from ember.kernels.warmup import Adaptation
 ADAPTATIONS = [
     Adaptation(metric="diagonal", scheme="stan"),
     Adaptation(metric="dense", scheme="stan"),
+    Adaptation(metric="diagonal", scheme="mixed"),
     Adaptation(metric="diagonal", scheme="fisher"),
     Adaptation(metric="dense", scheme="fisher", blocks=((0, 1), (2, 3))),
     Adaptation(metric="low_rank", scheme="fisher", rank=2),

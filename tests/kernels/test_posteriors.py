@@ -66,6 +66,7 @@ def test_random_walk_finds_a_normal_and_its_target_acceptance():
     [
         ("stan", "diagonal"),
         ("stan", "dense"),
+        ("mixed", "diagonal"),
         ("fisher", "diagonal"),
         ("fisher", "dense"),
         ("fisher", "low_rank"),

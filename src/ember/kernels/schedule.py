@@ -121,6 +121,13 @@ def fisher(
     )
 
 
+def mixed(num_warmup: int, early_update_interval: int = 1, update_interval: int = 1) -> Schedule:
+    """Follow :func:`fisher` early, then keep one window, and adapt the step size anew to its metric."""
+    table = fisher(num_warmup, early_update_interval, update_interval, window=num_warmup)
+    last = table.collect & ~torch.cat([table.collect[1:], table.collect.new_zeros(1)])[:num_warmup]
+    return table._replace(restart=last)
+
+
 def _schedule(
     num_warmup: int,
     collect: range | list[int] = range(0),

@@ -1,7 +1,8 @@
 """Adapt step size and metric during warmup, as a state machine that a schedule's rows drive.
 
-Two schemes of one machine: Stan's windows of variance estimates, and the overlapping windows of
-Fisher-divergence estimates from draws and gradients (see ``schedule``, ``variance`` and ``fisher``).
+Three schemes of one machine: Stan's windows of variance estimates, the overlapping windows of
+Fisher-divergence estimates from draws and gradients, and a mixture of both (see ``schedule``, ``variance``
+and ``fisher``).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ Estimator: TypeAlias = Moments | DrawsAndGradients | History
 
 
 MetricName: TypeAlias = Literal["diagonal", "dense", "low_rank"]
-SchemeName: TypeAlias = Literal["fisher", "stan"]
+SchemeName: TypeAlias = Literal["mixed", "fisher", "stan"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ class Adaptation:
 
     :param metric: form of the inverse mass matrix.
     :param scheme: ``"fisher"`` estimates from draws and gradients in overlapping windows, ``"stan"``
-        from draws in windows that double.
+        from draws in windows that double. ``"mixed"`` begins like the first; once a window holds enough
+        draws it estimates a diagonal from those alone, and it adapts the step size anew to the last metric.
+        In a funnel the gradients of the neck rule Fisher's estimates, which then fit the rest badly.
     :param target_acceptance: mean acceptance statistic to reach, between 0 and 1.
     :param adapt_step_size: whether the step size is searched for and adapted.
     :param search_step_size: whether there is that search, which takes leapfrog steps, before adaptation.
@@ -69,8 +72,8 @@ class Adaptation:
     def __post_init__(self) -> None:
         if self.metric not in ("diagonal", "dense", "low_rank"):
             raise ValueError(f"metric must be 'diagonal', 'dense' or 'low_rank', got {self.metric!r}")
-        if self.scheme not in ("fisher", "stan"):
-            raise ValueError(f"scheme must be 'fisher' or 'stan', got {self.scheme!r}")
+        if self.scheme not in ("mixed", "fisher", "stan"):
+            raise ValueError(f"scheme must be 'mixed', 'fisher' or 'stan', got {self.scheme!r}")
         if self.metric == "low_rank" and self.scheme == "stan" and self.adapt_metric:
             raise ValueError("a low-rank metric needs gradients to adapt: use scheme='fisher'")
         if not 0.0 < self.target_acceptance < 1.0:
@@ -91,10 +94,10 @@ class Adaptation:
             return schedule.step_size_only(num_warmup)
         if self.scheme == "stan":
             return schedule.stan(num_warmup)
-        if self.metric == "diagonal":
-            return schedule.fisher(num_warmup)
-        # Each of these estimates costs an eigen-decomposition.
-        return schedule.fisher(num_warmup, early_update_interval=10, update_interval=40)
+        # Each estimate that is not diagonal costs an eigen-decomposition.
+        early, late = (1, 1) if self.metric == "diagonal" else (10, 40)
+        make = schedule.mixed if self.scheme == "mixed" else schedule.fisher
+        return make(num_warmup, early_update_interval=early, update_interval=late)
 
 
 class State(NamedTuple):
@@ -107,6 +110,8 @@ class State(NamedTuple):
 
 # Twice the longest window between switches that ``schedule.fisher`` makes.
 _HISTORY = 160
+# Draws that say more of a variance by themselves than with their gradients.
+_ENOUGH = 50
 
 
 def init(adaptation: Adaptation, position: Tensor, step_size: Tensor) -> State:
@@ -120,9 +125,9 @@ def init(adaptation: Adaptation, position: Tensor, step_size: Tensor) -> State:
 
 
 def initial_metric(adaptation: Adaptation, state: target.State) -> Metric:
-    """Return the metric to start with: from the gradient for the Fisher scheme, else the identity."""
-    fisher_scheme = adaptation.scheme == "fisher" and adaptation.adapt_metric
-    variances = fisher.from_gradient(state.gradient) if fisher_scheme else torch.ones_like(state.gradient)
+    """Return the metric to start with: the identity for Stan's scheme, else from the gradient."""
+    by_gradient = adaptation.scheme != "stan" and adaptation.adapt_metric
+    variances = fisher.from_gradient(state.gradient) if by_gradient else torch.ones_like(state.gradient)
     if adaptation.metric == "diagonal":
         return metrics.diagonal(variances)
     if adaptation.metric == "dense":
@@ -170,6 +175,11 @@ def update(
                 lambda: _restart(key, density, current, step_size, metric),
                 lambda: (averaging, step_size),
             )
+        elif adaptation.scheme == "mixed":
+            anew = step_sizes.init(step_size)
+            averaging = DualAveraging(
+                *(torch.where(row.restart, *pair) for pair in zip(anew, averaging, strict=True))
+            )
         step_size = step_size.clamp(min=adaptation.min_step_size)
     return State(averaging, foreground, background), step_size, metric
 
@@ -185,7 +195,7 @@ def _empty(adaptation: Adaptation, like: Tensor) -> Estimator:
     if adaptation.metric == "low_rank":
         return history.init(like, _HISTORY)
     moments = variance.init(like, dense=adaptation.metric == "dense")
-    return DrawsAndGradients(moments, moments) if adaptation.scheme == "fisher" else moments
+    return moments if adaptation.scheme == "stan" else DrawsAndGradients(moments, moments)
 
 
 def _add(estimator: Estimator, current: target.State) -> Estimator:
@@ -205,7 +215,10 @@ def _estimate(adaptation: Adaptation, estimator: Estimator, previous: Metric) ->
         return fisher.low_rank(estimator, min(adaptation.rank, scale.shape[0]), scale * scale)
     if isinstance(previous, metrics.Diagonal):
         if isinstance(estimator, DrawsAndGradients):
-            return metrics.diagonal(fisher.diagonal(*estimator, fallback=previous.variance))
+            best = fisher.diagonal(*estimator, fallback=previous.variance)
+            if adaptation.scheme == "mixed":
+                best = torch.where(estimator.draws.size >= _ENOUGH, variance.shrunk(estimator.draws), best)
+            return metrics.diagonal(best)
         return metrics.diagonal(variance.shrunk(estimator))
     if not isinstance(previous, metrics.Dense):
         raise TypeError(f"a {adaptation.metric} metric cannot follow a {type(previous).__name__}")

@@ -50,8 +50,8 @@ class HMC(DensityKernel):
     :param max_stepsize: accepted for programs that give it; without effect.
     :param metric: form of the inverse mass matrix: ``"diagonal"``, ``"dense"`` or ``"low_rank"`` (a few
         directions beside a diagonal); by default as ``full_mass`` says.
-    :param scheme: how warmup estimates it: ``"fisher"`` from draws and gradients in overlapping windows,
-        from the first draws on, or ``"stan"`` from draws in windows that double.
+    :param scheme: how warmup estimates it: ``"mixed"``, ``"fisher"`` or ``"stan"``, see
+        :class:`~ember.kernels.warmup.Adaptation`.
     :param sum_discrete: sum discrete latent sites of finite support out; False refuses them.
     :raises ValueError: for options out of range.
     """
@@ -77,7 +77,7 @@ class HMC(DensityKernel):
         min_stepsize: float = 1e-10,
         max_stepsize: float = 1e10,
         metric: MetricName | None = None,
-        scheme: SchemeName = "fisher",
+        scheme: SchemeName = "mixed",
         sum_discrete: bool = True,
     ) -> None:
         super().__init__(model, potential_fn, step_size, transforms, init_strategy, sum_discrete)

@@ -47,7 +47,7 @@ class NUTS(HMC):
         init_strategy: InitStrategy | None = None,
         *,
         metric: MetricName | None = None,
-        scheme: SchemeName = "fisher",
+        scheme: SchemeName = "mixed",
         sum_discrete: bool = True,
     ) -> None:
         super().__init__(

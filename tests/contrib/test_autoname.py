@@ -11,13 +11,6 @@ from ember.distributions import Bernoulli, Normal
 UNIT = Normal(0.0, 1.0)
 
 
-@pytest.fixture(autouse=True)
-def store():
-    ember.clear_param_store()
-    yield
-    ember.clear_param_store()
-
-
 def names(fn, *args):
     nodes = poutine.trace(fn).get_trace(*args).nodes
     return [name for name in nodes if not name.startswith("_")]

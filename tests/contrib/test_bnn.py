@@ -9,14 +9,6 @@ from ember.contrib.bnn import HiddenLayer
 from ember.infer import SVI, Trace_ELBO
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    ember.clear_param_store()
-    ember.set_rng_seed(0)
-    yield
-    ember.clear_param_store()
-
-
 @pytest.mark.parametrize("weight_space", [False, True])
 def test_moments(weight_space):
     X, mean, scale = torch.randn(4, 3), torch.randn(3, 2), torch.rand(3, 2)

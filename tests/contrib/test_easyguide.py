@@ -12,14 +12,6 @@ from ember.contrib.easyguide import EasyGuide, easy_guide
 from ember.infer import SVI, Trace_ELBO
 
 
-@pytest.fixture(autouse=True)
-def store():
-    ember.clear_param_store()
-    ember.set_rng_seed(0)
-    yield
-    ember.clear_param_store()
-
-
 def model(data, subsample_size=2):
     scale = ember.sample("scale", dist.LogNormal(0.0, 1.0))
     ember.sample("mix", dist.Dirichlet(torch.ones(3)))

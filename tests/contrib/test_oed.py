@@ -1,6 +1,5 @@
 """Check estimators of information gain on a linear Gaussian model, whose gain is known."""
 
-import pytest
 import torch
 
 import ember
@@ -30,14 +29,6 @@ from ember.contrib.oed.shapes import (
 DESIGN = torch.tensor([[0.5], [1.0], [2.0]])
 GAIN = 0.5 * torch.log1p(DESIGN[:, 0].square())
 positive = dist.constraints.positive
-
-
-@pytest.fixture(autouse=True)
-def store():
-    ember.clear_param_store()
-    ember.set_rng_seed(0)
-    yield
-    ember.clear_param_store()
 
 
 def model(design):

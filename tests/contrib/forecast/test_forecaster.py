@@ -13,14 +13,6 @@ from ember.contrib.forecast.time_reparam import with_time_reparam
 from ember.infer.reparam import LinearHMMReparam, StableReparam, StudentTReparam
 
 
-@pytest.fixture(autouse=True)
-def store():
-    ember.clear_param_store()
-    ember.set_rng_seed(0)
-    yield
-    ember.clear_param_store()
-
-
 class Trend(ForecastingModel):
     """A line through the covariate, with noise of a known scale."""
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-import ember
 from ember.contrib.gp import kernels
 
 F64 = torch.float64
@@ -14,13 +13,6 @@ X = torch.tensor([[0.3, -1.0], [2.0, 0.5], [-0.7, 1.1]], dtype=F64)
 Z = torch.tensor([[0.3, -1.0], [1.0, 1.0]], dtype=F64)
 VARIANCE, SCALES = torch.tensor(1.7, dtype=F64), torch.tensor([0.6, 1.3], dtype=F64)
 OTHER = torch.tensor(0.8, dtype=F64)
-
-
-@pytest.fixture(autouse=True)
-def store():
-    ember.clear_param_store()
-    yield
-    ember.clear_param_store()
 
 
 def pairs(function, left=X, right=Z):

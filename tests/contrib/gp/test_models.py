@@ -17,14 +17,6 @@ from ember.nn import PyroSample
 F64 = torch.float64
 
 
-@pytest.fixture(autouse=True)
-def store():
-    ember.clear_param_store()
-    ember.set_rng_seed(0)
-    yield
-    ember.clear_param_store()
-
-
 def data(n=12):
     X = torch.linspace(0.0, 4.0, n, dtype=F64)
     return X, torch.stack([X.sin(), (1.3 * X).cos()]), torch.tensor([0.35, 2.2, 5.0], dtype=F64)

@@ -32,14 +32,6 @@ class Line(Parameterized):
         self._load_pyro_samples()
 
 
-@pytest.fixture(autouse=True)
-def store():
-    ember.clear_param_store()
-    ember.set_rng_seed(0)
-    yield
-    ember.clear_param_store()
-
-
 def names(module):
     return set(dict(module.named_parameters()))
 

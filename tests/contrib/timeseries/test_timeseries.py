@@ -13,14 +13,11 @@ KERNELS = {0.5: kernels.Exponential, 1.5: kernels.Matern32, 2.5: kernels.Matern5
 
 
 @pytest.fixture(autouse=True)
-def fresh():
-    ember.clear_param_store()
-    ember.set_rng_seed(0)
+def double_precision():
     before = torch.get_default_dtype()
     torch.set_default_dtype(F64)
     yield
     torch.set_default_dtype(before)
-    ember.clear_param_store()
 
 
 def conditioned(covariance, values):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -105,9 +107,8 @@ class HMCForecaster(nn.Module):
         )
 
 
-def _aligned(value: Tensor, fn: object, max_plate_nesting: int) -> Tensor:
+def _aligned(value: Tensor, fn: Any, max_plate_nesting: int) -> Tensor:
     """Return draws with the sample dim to the left of all plates."""
-    event_dim: int = fn.event_dim  # type: ignore[attr-defined]
-    batch = value.shape[1 : value.dim() - event_dim]
+    batch = value.shape[1 : value.dim() - fn.event_dim]
     ones = (1,) * (max_plate_nesting - len(batch))
     return value.reshape(value.shape[0], *ones, *value.shape[1:])

@@ -220,6 +220,19 @@ def test_quantiles_are_ordered_around_the_median(guide_class):
     torch.testing.assert_close(quantiles["group.x"][1], guide.median()["group.x"])
 
 
+@pytest.mark.parametrize("guide_class", [*ALL, AutoNormalMessenger])
+def test_medians_stay_as_they_are_when_training_goes_on(guide_class):
+    guide = guide_class(mixed_model)
+    svi = train(mixed_model, guide, steps=2, particles=1)
+    median = guide.median()
+    before = {name: value.numpy().copy() for name, value in median.items()}
+    for _ in range(3):
+        svi.step()
+    for name, value in before.items():
+        assert (median[name].numpy() == value).all()
+        assert not torch.equal(guide.median()[name], median[name])
+
+
 @pytest.mark.parametrize("guide_class", ALL)
 @pytest.mark.parametrize("vectorized", [True, False])
 def test_particles_agree_with_the_model_under_validation(guide_class, vectorized):

@@ -114,7 +114,8 @@ class AutoContinuous(AutoGuide):
         """Return the median of each site, of the full sizes of subsampled plates."""
         self._prepare(*args, **kwargs)
         with torch.no_grad():
-            loc, _ = self._loc_scale()
+            # A copy: medians must not move with the parameters.
+            loc = self._loc_scale()[0].detach().clone()
             return {name: self._transforms[name](free) for name, _, free in self._unpack(loc)}
 
     def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:

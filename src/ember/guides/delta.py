@@ -52,4 +52,4 @@ class AutoDelta(AutoGuide):
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Return the estimates, of the full sizes of subsampled plates."""
         self._prepare(*args, **kwargs)
-        return {name: get_nested(self, name).detach() for name, _ in self._latent_sites()}
+        return {name: get_nested(self, name).detach().clone() for name, _ in self._latent_sites()}

@@ -78,7 +78,7 @@ class AutoNormal(AutoGuide):
         """Return the median of each site, of the full sizes of subsampled plates."""
         self._prepare(*args, **kwargs)
         return {
-            name: self._transforms[name](get_nested(self.locs, name)).detach()
+            name: self._transforms[name](get_nested(self.locs, name).detach().clone())
             for name, _ in self._latent_sites()
         }
 

@@ -63,7 +63,7 @@ class AutoNormalMessenger(AutoMessenger):
 
         def middle(name: str, prior: Any) -> Tensor:
             transform = biject_to(prior.support)
-            return transform(self._loc_scale(name, prior, transform)[0])
+            return transform(self._loc_scale(name, prior, transform)[0].detach().clone())
 
         # As in a call, parameters are statements here, which the plates of the model slice.
         with self._pyro_context, torch.no_grad():

@@ -12,6 +12,8 @@ import ember
 from ember import distributions as dist
 from ember import poutine
 from ember.ops.indexing import vindex
+from ember.ops.plated_sums import contract_factors
+from ember.poutine.factors import Factor
 
 LATENT = ["categorical", "bernoulli", "partly"]
 SEEN = ["seen", "normal", "factor"]
@@ -97,9 +99,18 @@ class Network(NamedTuple):
 def generate(seed, fewest=2, largest=4096):
     """Return a network of at least ``fewest`` unknowns, whose values have few enough combinations."""
     while True:
-        network = _Generator(seed).network()
+        network = _Generator(seed, (2, 3, 4)).network()
         states = list(unknowns(network).values())
         if len(states) >= fewest and math.prod(states) <= largest:
+            return network
+        seed += 1_000_003
+
+
+def generate_long(seed, fewest=12, most=90):
+    """Return a network with long loops, to be summed by :func:`contracted`."""
+    while True:
+        network = _Generator(seed, (5, 9, 12, 20)).network()
+        if fewest <= len(unknowns(network)) <= most:
             return network
         seed += 1_000_003
 
@@ -107,7 +118,8 @@ def generate(seed, fewest=2, largest=4096):
 class _Generator:
     """Choose plates, and then sites that depend on earlier ones in the same or fewer plates."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, lengths):
+        self.lengths = lengths
         self.choose = random.Random(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.plates = {}
@@ -140,7 +152,7 @@ class _Generator:
         self.history[block] = choose.choice([0, 1, 1, 2])
         outer = self.visible(inside)
         links = ["x", "z"][: choose.choice([1, 1, 2])]
-        for step in range(choose.choice([2, 3, 4])):
+        for step in range(choose.choice(self.lengths)):
             for link in links:
                 near = self.near(block, step)
                 parents = choose.sample(near, min(len(near), 2)) + choose.sample(outer, min(len(outer), 1))
@@ -248,6 +260,15 @@ def joint(network, tables, shift=SHIFT):
 def evidence(network, tables, shift=SHIFT):
     """Return the logarithm of the evidence, times the network's scale."""
     return network.scale * joint(network, tables, shift)[1].flatten().logsumexp(0)
+
+
+def contracted(network, tables, shift, ring):
+    """Return what :func:`evidence` does, by summing the unrolled variables one by one, in a ring."""
+    factors, states = unrolled(network, tables, shift)
+    number = {name: position for position, name in enumerate(states)}
+    parts = [Factor(tuple(number[name] for name in over), factor, frozenset()) for over, factor in factors]
+    total = contract_factors(parts, list(number.values()), ring).tensor
+    return network.scale * (total + dist.Normal(0.0, 1.0).log_prob(shift))
 
 
 def model_of(network, learned=True):

@@ -9,19 +9,25 @@ from scipy.stats import chi2
 import ember
 from ember import distributions as dist
 from ember import poutine
+from ember.engine.capture import capture
+from ember.engine.interpret import interpret
 from ember.infer import TraceEnum_ELBO, TraceTMC_ELBO, config_enumerate, infer_discrete
 from ember.model.density import Density
+from ember.ops.rings import LogRing, MapRing
 from ember.poutine import elimination, like_variables
 from enumeration.generated import (
     SHIFT,
+    contracted,
     evidence,
     generate,
+    generate_long,
     guide_at_shift,
     guide_of,
     joint,
     model_of,
     proposals_for,
     unknowns,
+    unrolled,
 )
 
 EACH = pytest.mark.parametrize("seed", range(30))
@@ -203,6 +209,37 @@ def test_draws_back_into_a_posterior(seed):
         for name, value in values.items()
     }
     assert_follows(network, filled, number)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_long_loops(seed):
+    network = generate_long(seed)
+    model, tables = summable(network), tables_of(network)
+    loss = elbo().differentiable_loss(config_enumerate(model), guide_at_shift)
+    expected = -contracted(network, tables, SHIFT, LogRing())
+    torch.testing.assert_close(loss, expected)
+    assert_same_gradients(loss, expected)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="(?s).*posterior is that of one minibatch")
+        density = Density(model_of(network, learned=False), seed=0)
+    z, shift = SHIFT.reshape(1).clone(), SHIFT.clone().requires_grad_()
+    program = capture(lambda z, *data: density.value_and_gradient(z, data), z, *density.inputs)
+    total = contracted(network, {site.name: site.table for site in network.sites}, shift, LogRing())
+    (gradient,) = torch.autograd.grad(total, shift)
+    found = interpret(program, z, *density.inputs)
+    torch.testing.assert_close(tuple(found), (total.detach(), gradient.reshape(1)))
+    if any(plate.subsample for plate in network.plates.values()):
+        return
+    fixed = poutine.condition(model, data={"shift": SHIFT})
+    values = infer_discrete(config_enumerate(fixed), first_available_dim=-4, temperature=0)()
+    constant = {name: table.detach() for name, table in tables.items()}
+    factors, _ = unrolled(network, constant)
+    score = sum(
+        factor[tuple(int(network.element(values[name], name, copies)) for name, copies in over)]
+        for over, factor in factors
+    )
+    best = contracted(network, constant, SHIFT, MapRing()) / network.scale
+    torch.testing.assert_close(score + dist.Normal(0.0, 1.0).log_prob(SHIFT), best)
 
 
 @EACH

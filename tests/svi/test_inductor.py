@@ -7,7 +7,10 @@ from torch import nn
 import ember
 import ember.distributions as dist
 from ember import optim
+from ember.engine.capture import capture
+from ember.engine.inductor import compile_by_inductor
 from ember.engine.policy import ExecutionError
+from ember.engine.simplify import simplify
 from ember.infer import SVI, Trace_ELBO
 from ember.params import get_param_store
 
@@ -60,6 +63,14 @@ def test_steps_of_torch_compile_are_those_of_eager_execution(monkeypatch):
     with ember.validation_enabled(False), pytest.warns(UserWarning, match="NaN"):
         assert svi.step(X * float("nan")) != svi.step(X)
     assert len(calls) == 1
+
+
+def test_results_have_memory_of_their_own():
+    x, y = torch.ones(3), torch.arange(6.0).reshape(2, 3)
+    run = compile_by_inductor(simplify(capture(lambda x, y: (y, y.t(), x + 1, y), x, y)), x, y)
+    results = run(x, y)
+    assert len({each.data_ptr() for each in (x, y, *results)}) == 6
+    assert [each.tolist() for each in results] == [y.tolist(), y.t().tolist(), [2.0] * 3, y.tolist()]
 
 
 def test_what_torch_compile_cannot_make_is_said(monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -57,9 +57,20 @@ def compile_by_inductor(program: Program, *examples: torch.Tensor) -> Compiled:
 
     def call(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         with torch.no_grad():
-            return tuple(compiled(*tensors, *(draw() for draw in draws)))
+            return _apart(tensors, compiled(*tensors, *(draw() for draw in draws)))
 
     return call
+
+
+def _apart(inputs: Sequence[torch.Tensor], results: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Return results that share memory neither with inputs nor with each other, copied where they did."""
+    taken = {each.untyped_storage().data_ptr() for each in inputs}
+    found = []
+    for each in results:
+        memory = each.untyped_storage().data_ptr()
+        found.append(each.clone() if memory in taken else each)
+        taken.add(memory)
+    return tuple(found)
 
 
 def _draw_apart(program: Program) -> tuple[Program, list[Callable[[], torch.Tensor]]]:

@@ -33,7 +33,7 @@ class KernelSteps(CapturedSteps):
     :param leaves: the parameters of a step.
     :param reachable: what the loss may depend on besides: model, guide, objective.
     :param memory: what the objective remembers from step to step.
-    :param by_inductor: let torch.compile fuse the operations; draws are others then.
+    :param by_inductor: let torch.compile fuse the operations.
     :raises NotCapturable: if a step does what a program cannot say.
     :raises NotInductable: if torch.compile cannot make anything of it.
     """

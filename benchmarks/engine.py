@@ -25,8 +25,8 @@ import ember.distributions as dist
 from ember.engine import control
 from ember.engine.capture import capture
 from ember.engine.compile import compile
+from ember.engine.passes.simplify import simplify
 from ember.engine.policy import compact_inputs
-from ember.engine.simplify import simplify
 from ember.model.density import Density
 
 sys.path.insert(0, str(Path(__file__).parent / "posteriors"))

@@ -77,7 +77,7 @@ def time_gradient(model, data, repetitions: int = 50) -> float:
 def time_native_gradient(model, data, repetitions: int = 200) -> float:
     """Time ember's gradients inside one compiled loop, so that no call from Python is in it."""
     from ember import engine
-    from ember.engine.simplify import simplify
+    from ember.engine.passes.simplify import simplify
     from ember.model.density import Density
 
     density = Density(model, (), data, seed=0)

@@ -11,7 +11,7 @@ from ember.engine import random
 from ember.engine.capture import capture
 from ember.engine.compile import compile
 from ember.engine.interpret import interpret
-from ember.engine.refusal import NotCapturable
+from ember.engine.recording.refusal import NotCapturable
 
 KEY = random.key(4)
 # Drawn by rejection until nothing is left to draw, which a program cannot say.

@@ -49,7 +49,7 @@ def test_every_family_has_an_example():
         "Distribution", "TorchDistribution", "TorchDistributionMixin", "ExponentialFamily", "ScoreParts",
         "MaskedDistribution", "Unit", "ImproperUniform", "RelaxedBernoulliStraightThrough",
         "RelaxedOneHotCategoricalStraightThrough", "HiddenMarkovModel", "Stable", "GaussianMRF",
-        "LinearHMM", "Rejector",
+        "LinearHMM", "Rejector", "AVFMultivariateNormal",
         "TruncatedPolyaGamma", "CoalescentTimes", "CoalescentTimesWithRate", "CoalescentRateLikelihood",
         "GroupedNormalNormal", "SpanningTree", "OneOneMatching", "OneTwoMatching",
         "ConditionalDistribution", "ConditionalTransform", "ConditionalTransformModule",

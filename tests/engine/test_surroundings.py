@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from ember.engine.refusal import NotCapturable
+from ember.engine.recording.refusal import NotCapturable
 from ember.engine.surroundings import Surroundings
 
 FACTOR = 2.0

@@ -13,7 +13,7 @@ from ember import distributions as dist
 from ember import poutine
 from ember.ops.indexing import vindex
 from ember.ops.plated_sums import contract_factors
-from ember.poutine.factors import Factor
+from ember.poutine.elimination.factors import Factor
 
 LATENT = ["categorical", "bernoulli", "partly"]
 SEEN = ["seen", "normal", "factor"]

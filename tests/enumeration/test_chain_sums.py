@@ -8,10 +8,10 @@ import torch
 from ember import engine
 from ember.engine.capture import capture
 from ember.engine.interpret import interpret
-from ember.poutine.chain_sums import Loops
-from ember.poutine.elimination import eliminate, total
-from ember.poutine.factors import Factor, Variable
-from ember.poutine.rows import Rows
+from ember.poutine.elimination.chain_sums import Loops
+from ember.poutine.elimination.factors import Factor, Variable
+from ember.poutine.elimination.rows import Rows
+from ember.poutine.elimination.sum_product import eliminate, total
 
 
 @pytest.fixture(autouse=True)

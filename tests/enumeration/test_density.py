@@ -7,7 +7,7 @@ import ember
 from ember import distributions as dist
 from ember.engine.capture import capture
 from ember.engine.interpret import interpret
-from ember.engine.simplify import simplify
+from ember.engine.passes.simplify import simplify
 from ember.infer import HMC, MCMC, NUTS, Predictive, config_enumerate, infer_discrete
 from ember.model.density import Density
 

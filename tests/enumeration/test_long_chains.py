@@ -8,7 +8,7 @@ from ember import distributions as dist
 from ember import poutine
 from ember.engine.capture import capture
 from ember.engine.interpret import interpret
-from ember.engine.simplify import simplify
+from ember.engine.passes.simplify import simplify
 from ember.infer import TraceEnum_ELBO, config_enumerate, infer_discrete
 from ember.model.density import Density
 from ember.ops.indexing import Vindex

@@ -9,7 +9,8 @@ from scipy.stats import chi2
 import ember
 from ember import poutine
 from ember.infer import TraceEnum_ELBO, config_enumerate, infer_discrete
-from ember.poutine import elimination, like_variables
+from ember.poutine.elimination import like_variables
+from ember.poutine.elimination import sum_product as elimination
 from enumeration.brute_force import joint_table, key_of, latent_sites
 from enumeration.networks import NETWORKS
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ember.ops.indexing import Vindex
-from ember.poutine.provenance import Provenance
+from ember.poutine.elimination.provenance import Provenance
 
 DATA = torch.arange(24.0).reshape(4, 6)
 TABLE = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))

@@ -14,7 +14,8 @@ from ember.engine.interpret import interpret
 from ember.infer import TraceEnum_ELBO, TraceTMC_ELBO, config_enumerate, infer_discrete
 from ember.model.density import Density
 from ember.ops.rings import LogRing, MapRing
-from ember.poutine import elimination, like_variables
+from ember.poutine.elimination import like_variables
+from ember.poutine.elimination import sum_product as elimination
 from enumeration.generated import (
     SHIFT,
     contracted,

@@ -13,7 +13,7 @@ import ember.distributions as dist
 from ember import settings
 from ember.engine.statistics import statistics
 from ember.infer import Predictive
-from ember.infer.native_prediction import WORTH_COMPILING
+from ember.infer.prediction.native import WORTH_COMPILING
 
 NUM = max(2000, WORTH_COMPILING)
 SCALES = torch.tensor([0.5, 1.0, 4.0])

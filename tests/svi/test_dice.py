@@ -6,7 +6,7 @@ import torch
 import ember
 from ember import distributions as dist
 from ember import poutine
-from ember.infer.dice import Dice
+from ember.infer.objectives.dice import Dice
 
 PLATE = frozenset({"data"})
 COSTS = torch.tensor([[1.0, -2.0, 0.5], [0.3, 4.0, -1.0]])

@@ -15,7 +15,7 @@ import torch
 import ember
 import ember.distributions as dist
 from ember import infer
-from ember.infer.elbo_particles import Particles
+from ember.infer.objectives.particles import Particles
 
 DATA = torch.tensor([0.7, -0.4, 1.6])
 PRIOR = torch.tensor([0.3, 0.5, 0.8])

@@ -9,8 +9,8 @@ import ember.distributions as dist
 from ember import optim
 from ember.engine.capture import capture
 from ember.engine.inductor import compile_by_inductor
+from ember.engine.passes.simplify import simplify
 from ember.engine.policy import ExecutionError
-from ember.engine.simplify import simplify
 from ember.infer import SVI, Trace_ELBO
 from ember.params import get_param_store
 

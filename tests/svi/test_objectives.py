@@ -116,7 +116,7 @@ def test_graph_leaves_out_what_a_draw_cannot_reach():
     ).get_trace()
     guide_trace.compute_score_parts()
     model_trace.compute_log_prob()
-    from ember.infer.elbo_graph import downstream_cost
+    from ember.infer.objectives.graph import downstream_cost
 
     cost = downstream_cost("c", model_trace, guide_trace).sum_to(())
     expected = sum(model_trace.nodes[name]["log_prob"] for name in ("c", "y"))

@@ -100,7 +100,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "infer.tracegraph_elbo": _INFER,
     "infer.tracetmc_elbo": _INFER,
     "infer.util.LAST_CACHE_SIZE": ("ember.compat.legacy:LAST_CACHE_SIZE",),
-    "infer.util.Dice": ("ember.infer.dice:Dice",),
+    "infer.util.Dice": ("ember.infer.objectives.dice:Dice",),
     "infer.util": (
         "ember.compat.numbers",
         "ember.compat.trace_checks",

@@ -9,7 +9,7 @@ from typing import Any
 
 from ember.errors import message
 from ember.guides.checks import site_is_subsample
-from ember.infer.downstream import DownstreamSum
+from ember.infer.objectives.downstream import DownstreamSum
 from ember.model.picture import Picture
 from ember.poutine import Trace
 

@@ -7,7 +7,7 @@ from ember.engine.control import cond, scan, while_loop
 from ember.engine.explanation import explain
 from ember.engine.interpret import interpret
 from ember.engine.policy import ExecutionError
-from ember.engine.refusal import NotCapturable
+from ember.engine.recording.refusal import NotCapturable
 from ember.engine.statistics import statistics
 
 __all__ = [

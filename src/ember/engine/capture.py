@@ -15,14 +15,14 @@ import torch
 from torch.utils._pytree import tree_flatten
 
 from ember.engine.control import active_recorder
-from ember.engine.flow import RegionRecorder
-from ember.engine.guard import Guard
-from ember.engine.origins import recording_site, users_line
 from ember.engine.program import Program
-from ember.engine.recorder import DispatchRecorder
-from ember.engine.refusal import NotCapturable
+from ember.engine.recording.flow import RegionRecorder
+from ember.engine.recording.guard import Guard
+from ember.engine.recording.origins import recording_site, users_line
+from ember.engine.recording.recorder import DispatchRecorder
+from ember.engine.recording.refusal import NotCapturable
+from ember.engine.recording.traced import Traced
 from ember.engine.statistics import statistics
-from ember.engine.traced import Traced
 
 __all__ = ["capture", "recording_site"]
 

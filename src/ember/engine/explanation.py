@@ -13,10 +13,10 @@ import torch
 from ember.engine.capture import capture
 from ember.engine.compile import compile
 from ember.engine.lowering.errors import NotLowerable
+from ember.engine.passes.simplify import simplify
 from ember.engine.policy import compact_inputs
 from ember.engine.program import Program
-from ember.engine.refusal import NotCapturable
-from ember.engine.simplify import simplify
+from ember.engine.recording.refusal import NotCapturable
 
 
 class Subject(NamedTuple):

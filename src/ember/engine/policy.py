@@ -10,7 +10,7 @@ import torch
 
 from ember import settings
 from ember.engine.lowering.errors import NotLowerable
-from ember.engine.refusal import NotCapturable
+from ember.engine.recording.refusal import NotCapturable
 
 Native = TypeVar("Native")
 Eager = TypeVar("Eager")

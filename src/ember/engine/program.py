@@ -5,11 +5,11 @@ in-place operations of the captured function are gone: every value is immutable 
 and an operation such as ``aten.select.int`` stands for the selected *value*, not for an alias.
 
 Besides ATen operations (named like ``aten.add.Tensor``) there are those of :mod:`ember.engine.random`
-(random_bits uniform fold_in permutation), of :mod:`ember.engine.rejection` (log_gamma poisson binomial
-von_mises_from_key), which are pure functions of a key, of :mod:`ember.engine.implicit` (gamma_grad
-dirichlet_grad) and of :mod:`ember.engine.workspace`; and there are three nodes with regions. ``carry``,
-``xs`` and ``outer`` are tuples of :class:`Value`; ``outer`` are the values that the regions' functions closed
-over, and come last among the regions' inputs:
+(random_bits uniform fold_in permutation), of :mod:`ember.engine.randomness.rejection` (log_gamma poisson
+binomial von_mises_from_key), which are pure functions of a key, of :mod:`ember.engine.randomness.implicit`
+(gamma_grad dirichlet_grad) and of :mod:`ember.engine.passes.workspace`; and there are three nodes with
+regions. ``carry``, ``xs`` and ``outer`` are tuples of :class:`Value`; ``outer`` are the values that the
+regions' functions closed over, and come last among the regions' inputs:
 
 ``while_loop``  args ``(carry, outer)``, regions ``(condition, body)``; both take ``carry + outer``;
     condition returns one bool scalar, body returns the next carry; the node's outputs are the last carry.
@@ -50,11 +50,10 @@ may hold a Python number:
   _linalg_slogdet _linalg_eigh _linalg_svd linalg_qr; where a factorisation fails (``info`` is not 0) its
   floating-point results are NaN for that matrix
 
-What :mod:`ember.engine.decompositions` lists never occurs, nor do operations that random generators, masks
-of unknown content or other data-dependent shapes have a part in. With a key, random operations become those
-that :mod:`ember.engine.draws` lists. An operation that is not in this list may
-occur, if a function uses it: the interpreter runs any ATen operation, and lowering refuses what it does not
-know.
+What :mod:`ember.engine.decompositions.table` lists never occurs, nor do operations that random generators,
+masks of unknown content or other data-dependent shapes have a part in. With a key, random operations become
+those that :mod:`ember.engine.randomness.draws` lists. An operation that is not in this list may occur, if a
+function uses it: the interpreter runs any ATen operation, and lowering refuses what it does not know.
 """
 
 from __future__ import annotations

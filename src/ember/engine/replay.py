@@ -7,11 +7,11 @@ from typing import cast
 import torch
 
 from ember.engine.control import active_recorder
-from ember.engine.copying import copy_program
-from ember.engine.flow import RegionRecorder
 from ember.engine.interpret import interpret
+from ember.engine.passes.copying import copy_program
 from ember.engine.program import Program
-from ember.engine.regions import blank, read_all
+from ember.engine.recording.flow import RegionRecorder
+from ember.engine.recording.regions import blank, read_all
 
 
 def replay(program: Program, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:

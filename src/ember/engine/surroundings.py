@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from ember.engine.refusal import NotCapturable
+from ember.engine.recording.refusal import NotCapturable
 from ember.engine.watches import SCALARS, Watches, same
 from ember.errors import _PACKAGE
 

@@ -6,23 +6,6 @@ from ember import settings as _settings
 from ember.elsewhere import names_of
 from ember.infer.compiled_inference import CSIS
 from ember.infer.discrete import infer_discrete
-from ember.infer.elbo import ELBO
-from ember.infer.elbo_enum import TraceEnum_ELBO
-from ember.infer.elbo_enum_sample import TraceEnumSample_ELBO
-from ember.infer.elbo_graph import TraceGraph_ELBO
-from ember.infer.elbo_jit import (
-    JitTrace_ELBO,
-    JitTraceEnum_ELBO,
-    JitTraceGraph_ELBO,
-    JitTraceMeanField_ELBO,
-)
-from ember.infer.elbo_mean_field import TraceMeanField_ELBO
-from ember.infer.elbo_mmd import Trace_MMD
-from ember.infer.elbo_renyi import RenyiELBO
-from ember.infer.elbo_tail_adaptive import TraceTailAdaptive_ELBO
-from ember.infer.elbo_tmc import TraceTMC_ELBO
-from ember.infer.elbo_trace import Trace_ELBO
-from ember.infer.energy_distance import EnergyDistance
 from ember.infer.enum import config_enumerate
 from ember.infer.importance import (
     EmpiricalMarginal,
@@ -33,17 +16,34 @@ from ember.infer.importance import (
     smooth_weights,
     vectorized_importance_weights,
 )
-from ember.infer.log_likelihood import log_likelihood
 from ember.infer.mcmc import HMC, MCMC, NUTS, RandomWalkKernel
-from ember.infer.predictive import Predictive
+from ember.infer.objectives.elbo import ELBO
+from ember.infer.objectives.energy_distance import EnergyDistance
+from ember.infer.objectives.enumerated import TraceEnum_ELBO
+from ember.infer.objectives.enumerated_sample import TraceEnumSample_ELBO
+from ember.infer.objectives.graph import TraceGraph_ELBO
+from ember.infer.objectives.jit import (
+    JitTrace_ELBO,
+    JitTraceEnum_ELBO,
+    JitTraceGraph_ELBO,
+    JitTraceMeanField_ELBO,
+)
+from ember.infer.objectives.mean_field import TraceMeanField_ELBO
+from ember.infer.objectives.mmd import Trace_MMD
+from ember.infer.objectives.renyi import RenyiELBO
+from ember.infer.objectives.reweighted_wake_sleep import ReweightedWakeSleep
+from ember.infer.objectives.tail_adaptive import TraceTailAdaptive_ELBO
+from ember.infer.objectives.tmc import TraceTMC_ELBO
+from ember.infer.objectives.trace import Trace_ELBO
+from ember.infer.prediction.log_likelihood import log_likelihood
+from ember.infer.prediction.predictive import Predictive
+from ember.infer.prediction.weighed import WeighedPredictive
 from ember.infer.resampler import MHResampler
-from ember.infer.reweighted_wake_sleep import ReweightedWakeSleep
 from ember.infer.smcfilter import Resampler, SMCFailed, SMCFilter, SMCState
 from ember.infer.stein_kernels import IMQSteinKernel, RBFSteinKernel
 from ember.infer.svgd import SVGD
 from ember.infer.svi import SVI
 from ember.infer.training import Plateau, StepInfo, SVIResult
-from ember.infer.weighed_predictive import WeighedPredictive
 
 
 def enable_validation(is_validate: bool = True) -> None:

@@ -10,12 +10,17 @@ import torch
 
 from ember import poutine, settings
 from ember.errors import message
-from ember.infer.enumerated_bound import group_like_sites, model_factors, variables_of, warn_if_none_marked
-from ember.poutine.backward_draws import draw_backward, values_of
-from ember.poutine.contraction import log_max
-from ember.poutine.elimination import eliminate
+from ember.infer.objectives.enumerated_bound import (
+    group_like_sites,
+    model_factors,
+    variables_of,
+    warn_if_none_marked,
+)
+from ember.poutine.elimination.backward_draws import draw_backward, values_of
+from ember.poutine.elimination.contraction import log_max
+from ember.poutine.elimination.factors import log_sum_exp
+from ember.poutine.elimination.sum_product import eliminate
 from ember.poutine.enum_messenger import EnumMessenger
-from ember.poutine.factors import log_sum_exp
 from ember.poutine.messenger import Messenger
 from ember.poutine.runtime import Message
 from ember.poutine.shape_table import shapes_in_errors

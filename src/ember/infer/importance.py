@@ -13,8 +13,8 @@ from ember import poutine
 from ember.distributions import Categorical, Empirical
 from ember.errors import message
 from ember.guides.checks import remove_subsample_sites
-from ember.infer.elbo import PARTICLES, find_max_plate_nesting
-from ember.infer.elbo_particles import per_particle
+from ember.infer.objectives.elbo import PARTICLES, find_max_plate_nesting
+from ember.infer.objectives.particles import per_particle
 from ember.poutine.plate_messenger import PlateMessenger
 from ember.poutine.trace_struct import Trace
 

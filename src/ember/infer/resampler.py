@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ember.infer.weighed_predictive import WeighedPredictiveResults
+from ember.infer.prediction.weighed import WeighedPredictiveResults
 
 
 class MHResampler:
@@ -17,7 +17,7 @@ class MHResampler:
     Each call takes fresh weighted draws and, walk by walk, moves to the new draw with probability
     ``min(1, w_new / w_old)``; the first call starts the walks. After some calls the draws follow the target.
 
-    :param sampler: a callable that returns :class:`~ember.infer.weighed_predictive.WeighedPredictiveResults`,
+    :param sampler: a callable that returns :class:`~ember.infer.prediction.weighed.WeighedPredictiveResults`,
         the same number of draws each time, such as a ``WeighedPredictive`` with its arguments bound.
     :param source_samples_slice: of the calls' weighted draws, which to keep (by default none).
     :param stored_samples_slice: of the calls' results, which to keep (by default none).

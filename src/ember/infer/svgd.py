@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ember import poutine
 from ember.distributions import Delta
 from ember.guides.continuous import AutoContinuous
-from ember.infer.elbo import PARTICLES, find_max_plate_nesting
+from ember.infer.objectives.elbo import PARTICLES, find_max_plate_nesting
 from ember.infer.param_sites import unconstrained_params
 from ember.infer.stein_kernels import SteinKernel
 from ember.model.initialisation import init_to_sample

@@ -13,7 +13,7 @@ from torch import Tensor
 from ember import poutine, settings
 from ember.errors import message
 from ember.infer.compiled_steps import EAGER_STEPS, FIRST_STEPS, Arguments, Execution, SwitchingSteps
-from ember.infer.elbo import ELBO
+from ember.infer.objectives.elbo import ELBO
 from ember.infer.param_sites import SiteCounter, unconstrained_params
 from ember.infer.seed import draw_seed
 from ember.infer.training import (
@@ -37,8 +37,8 @@ class SVI:
     :param model: a model.
     :param guide: its guide, with the same arguments.
     :param optim: an optimiser of :mod:`ember.optim`.
-    :param loss: an :class:`~ember.infer.elbo.ELBO`, or a function ``(model, guide, *args, **kwargs)`` that
-        returns a differentiable scalar tensor.
+    :param loss: an :class:`~ember.infer.objectives.elbo.ELBO`, or a function
+        ``(model, guide, *args, **kwargs)`` that returns a differentiable scalar tensor.
     :param loss_and_grads: a function of the same arguments that returns the loss and adds gradients to the
         parameters; by default that of ``loss``.
     :param execution: ``"auto"``, ``"native"``, ``"inductor"`` or ``"eager"``; by default the setting of that

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ember.engine import random
 from ember.engine.control import cond, while_loop
-from ember.engine.workspace import workspace
+from ember.engine.passes.workspace import workspace
 from ember.kernels.density import Density
 from ember.kernels.integrator import leapfrog
 from ember.kernels.metric import Metric, kinetic_energy

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ember.model.enumeration import EnumeratedScoreMessenger
 from ember.model.inspection import SiteTable
-from ember.poutine.backward_draws import draw_backward, values_of
-from ember.poutine.factors import variable_of
+from ember.poutine.elimination.backward_draws import draw_backward, values_of
+from ember.poutine.elimination.factors import variable_of
 
 
 class DrawMessenger(EnumeratedScoreMessenger):

@@ -8,19 +8,19 @@ from typing import Any
 from torch import Tensor
 
 from ember.engine.control import active_recorder, capturing, cond, scan
-from ember.engine.origins import in_site
+from ember.engine.recording.origins import in_site
 from ember.model.inspection import SiteTable
 from ember.model.layout import Block
 from ember.model.scoring import ScoreMessenger, counts, weigh
-from ember.poutine.chain_sums import Loops
-from ember.poutine.elimination import eliminate, total
+from ember.poutine.elimination.chain_sums import Loops
+from ember.poutine.elimination.factors import Factor, variable_of
+from ember.poutine.elimination.like_sites import LikeSites
+from ember.poutine.elimination.provenance import Provenance
+from ember.poutine.elimination.sum_product import eliminate, total
+from ember.poutine.elimination.unexpanded import unexpanded
 from ember.poutine.enum_messenger import EnumMessenger
-from ember.poutine.factors import Factor, variable_of
-from ember.poutine.like_sites import LikeSites
-from ember.poutine.provenance import Provenance
 from ember.poutine.runtime import Message
 from ember.poutine.shape_table import shapes_in_errors
-from ember.poutine.unexpanded import unexpanded
 from ember.poutine.weight_messengers import InferConfigMessenger
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ember.distributions.scaling import scale_and_mask
-from ember.engine.origins import in_site
+from ember.engine.recording.origins import in_site
 from ember.model.layout import Block
 from ember.model.substitution import SubstituteMessenger, detach_param
 from ember.poutine.runtime import Message

@@ -15,10 +15,10 @@ from ember.ops.plated_sums import contract_factors, plated_sum
 from ember.ops.rings import BACKEND_TO_RING, MapRing, MarginalRing, Ring, SampleRing
 from ember.ops.tensor_trees import contract_tensor_tree, contract_to_tensor
 from ember.ops.unrolled_sums import joined_slices, unrolled
-from ember.poutine.backward_draws import draw_backward
-from ember.poutine.contraction import contraction_path, log_max, sum_out
-from ember.poutine.elimination import eliminate, total
-from ember.poutine.factors import Factor, Plates, Variable, align, log_sum_exp
+from ember.poutine.elimination.backward_draws import draw_backward
+from ember.poutine.elimination.contraction import contraction_path, log_max, sum_out
+from ember.poutine.elimination.factors import Factor, Plates, Variable, align, log_sum_exp
+from ember.poutine.elimination.sum_product import eliminate, total
 
 __all__ = [
     "Factor",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ember.errors import message
-from ember.poutine.factors import Dim, Factor, Plates
+from ember.poutine.elimination.factors import Dim, Factor, Plates
 
 
 class Equation(NamedTuple):

@@ -1,5 +1,5 @@
 """Offer packed tensors, whose dims have symbols; re-exports only."""
 
-from ember.poutine.packing import pack, unpack
+from ember.poutine.elimination.packing import pack, unpack
 
 __all__ = ["pack", "unpack"]

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from ember.errors import message
 from ember.ops.rings import Ring
-from ember.poutine.contraction import contraction_path
-from ember.poutine.factors import Factor, Plates, align, joined_dims
+from ember.poutine.elimination.contraction import contraction_path
+from ember.poutine.elimination.factors import Factor, Plates, align, joined_dims
 
 
 class _Part(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ember.poutine.factors import log_sum_exp
+from ember.poutine.elimination.factors import log_sum_exp
 
 
 class Ring(ABC):

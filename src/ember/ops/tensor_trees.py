@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ember.ops.plated_sums import contract_factors, plated_sum
 from ember.ops.rings import LogRing, Ring
-from ember.poutine.factors import Dim, Factor, Plates
+from ember.poutine.elimination.factors import Dim, Factor, Plates
 
 
 def contract_tensor_tree(

@@ -12,7 +12,7 @@ from torch import Tensor
 from ember.ops.equations import Equation
 from ember.ops.plated_sums import contract_factors
 from ember.ops.rings import Ring
-from ember.poutine.factors import Dim, Factor, Plates, align
+from ember.poutine.elimination.factors import Dim, Factor, Plates, align
 
 Variable = tuple[int, tuple[int, ...]]  # a dim, and its place in its plates
 Slice = tuple[list[Variable], Tensor]

@@ -11,7 +11,7 @@ import torch
 from ember import settings
 from ember.distributions.shapes import sum_scalars
 from ember.errors import describe_place, message
-from ember.poutine.packing import pack_site, symbolize
+from ember.poutine.elimination.packing import pack_site, symbolize
 from ember.poutine.runtime import Message
 from ember.poutine.shape_table import format_shapes
 from ember.poutine.site_density import call_density, score_site, store_log_prob, weighed

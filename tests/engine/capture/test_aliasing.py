@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ember.engine.capture import capture
 from ember.engine.interpret import interpret
-from ember.engine.simplify import simplify
+from ember.engine.passes.simplify import simplify
 
 
 def _slice(t, a, b):

@@ -17,8 +17,8 @@ from ember.engine.capture import capture, recording_site
 from ember.engine.control import scan
 from ember.engine.differentiation import value_and_grad
 from ember.engine.interpret import interpret
-from ember.engine.refusal import NotCapturable
-from ember.engine.simplify import simplify
+from ember.engine.passes.simplify import simplify
+from ember.engine.recording.refusal import NotCapturable
 from ember.engine.statistics import statistics
 
 POINT = torch.tensor([0.3, -0.4, 0.7, 0.2, 1.1, -0.6], dtype=torch.float64)
@@ -287,7 +287,7 @@ from ember.engine import random
 from ember.engine.capture import capture
 from ember.engine.control import cond, scan
 from ember.engine.differentiation import value_and_grad
-from ember.engine.simplify import simplify
+from ember.engine.passes.simplify import simplify
 from ember.engine.listing import program_hash
 
 def fn(z):

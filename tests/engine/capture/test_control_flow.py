@@ -10,8 +10,8 @@ from ember.engine.capture import capture
 from ember.engine.control import cond, scan, while_loop
 from ember.engine.differentiation import value_and_grad
 from ember.engine.interpret import interpret
-from ember.engine.refusal import NotCapturable
-from ember.engine.simplify import simplify
+from ember.engine.passes.simplify import simplify
+from ember.engine.recording.refusal import NotCapturable
 
 POINT = torch.tensor([0.3, -0.4, 0.7, 0.2], dtype=torch.float64)
 SERIES = torch.linspace(-1, 1, 7, dtype=torch.float64)

@@ -15,8 +15,8 @@ import ember.distributions as dist
 from ember.engine import control, random
 from ember.engine.capture import capture
 from ember.engine.interpret import interpret
-from ember.engine.refusal import NotCapturable
-from ember.engine.simplify import simplify
+from ember.engine.passes.simplify import simplify
+from ember.engine.recording.refusal import NotCapturable
 
 KEY = random.key(20)
 NUM = 20_000

@@ -9,8 +9,8 @@ import torch
 
 from ember.engine import random
 from ember.engine.capture import capture
-from ember.engine.implicit import dirichlet_grad, gamma_grad
 from ember.engine.interpret import interpret
+from ember.engine.randomness.implicit import dirichlet_grad, gamma_grad
 
 QUANTILES = np.array([1e-6, 1e-3, 0.05, 0.3, 0.5, 0.8, 0.99, 1 - 1e-6])
 

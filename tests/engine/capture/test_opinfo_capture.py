@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ember.engine.capture import capture
 from ember.engine.interpret import interpret
-from ember.engine.refusal import NotCapturable
-from ember.engine.simplify import simplify
+from ember.engine.passes.simplify import simplify
+from ember.engine.recording.refusal import NotCapturable
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

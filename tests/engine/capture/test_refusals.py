@@ -15,7 +15,7 @@ import torch
 from ember.engine.capture import capture
 from ember.engine.control import cond, scan, while_loop
 from ember.engine.interpret import interpret
-from ember.engine.refusal import NotCapturable
+from ember.engine.recording.refusal import NotCapturable
 
 OUTSIDE = torch.arange(3.0)
 

@@ -3,8 +3,8 @@
 import torch
 
 from ember import engine
+from ember.engine.passes.simplify import simplify
 from ember.engine.replay import replay
-from ember.engine.simplify import simplify
 
 SCALE = torch.tensor([0.5, 2.0, 1.0])
 

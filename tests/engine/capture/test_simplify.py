@@ -9,7 +9,7 @@ from ember.engine.capture import capture
 from ember.engine.control import cond, scan, while_loop
 from ember.engine.interpret import interpret
 from ember.engine.listing import format_program, program_hash
-from ember.engine.simplify import simplify
+from ember.engine.passes.simplify import simplify
 
 X = torch.tensor([0.5, -1.5, 2.0])
 

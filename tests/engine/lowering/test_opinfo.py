@@ -15,8 +15,8 @@ from ember.engine.capture import capture
 from ember.engine.compile import compile
 from ember.engine.interpret import interpret
 from ember.engine.lowering import NotLowerable
-from ember.engine.refusal import NotCapturable
-from ember.engine.simplify import simplify
+from ember.engine.passes.simplify import simplify
+from ember.engine.recording.refusal import NotCapturable
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -12,7 +12,7 @@ from ember.engine.compile import compile
 from ember.engine.interpret import interpret
 from ember.engine.lowering import NotLowerable
 from ember.engine.lowering.lower import lower
-from ember.engine.simplify import simplify
+from ember.engine.passes.simplify import simplify
 
 
 def random_function(seed, size, rows=6, columns=9):

@@ -17,7 +17,7 @@ from ember.contrib.forecast.time_reparam import with_time_reparam
 from ember.errors import message
 from ember.infer import SVI, Trace_ELBO
 from ember.infer.autoguide import AutoNormal, init_to_sample
-from ember.infer.elbo import find_max_plate_nesting
+from ember.infer.objectives.elbo import find_max_plate_nesting
 
 logger = logging.getLogger(__name__)
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .errors import NotLowerable
+from ember.engine.lowering.errors import NotLowerable
 
 __all__ = ["NotLowerable"]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from ember.engine.refusal import NotCapturable
+from ember.engine.recording.refusal import NotCapturable
 
 
 class Buffers:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from ember import settings
-from ember.engine.refusal import NotCapturable
+from ember.engine.recording.refusal import NotCapturable
 from ember.engine.surroundings import Surroundings
 from ember.infer.compiled_steps.arguments import Arguments
 from ember.params import get_param_store

@@ -13,7 +13,7 @@ from torch import Tensor
 from ember import settings
 from ember.engine.lowering.errors import NotLowerable
 from ember.engine.policy import ExecutionError, NotInductable, say_once
-from ember.engine.refusal import NotCapturable
+from ember.engine.recording.refusal import NotCapturable
 from ember.infer.compiled_steps.arguments import Arguments
 from ember.infer.compiled_steps.captured import CapturedSteps
 from ember.infer.compiled_steps.kernels import KernelSteps

@@ -12,9 +12,9 @@ from torch.utils._pytree import tree_unflatten
 
 from ember.engine.capture import capture
 from ember.engine.inductor import compile_by_inductor
+from ember.engine.passes.simplify import simplify
 from ember.engine.program import Program
-from ember.engine.refusal import NotCapturable
-from ember.engine.simplify import simplify
+from ember.engine.recording.refusal import NotCapturable
 from ember.engine.straight_line import compile_to_calls
 from ember.infer.compiled_steps.arguments import Arguments
 from ember.infer.compiled_steps.buffers import Buffers

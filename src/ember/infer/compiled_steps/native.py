@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_unflatten
 
 from ember.engine import random
 from ember.engine.compile import compile
-from ember.engine.refusal import NotCapturable
+from ember.engine.recording.refusal import NotCapturable
 from ember.infer.compiled_steps.arguments import Arguments
 from ember.infer.compiled_steps.captured import CapturedSteps
 from ember.infer.compiled_steps.program import Memory, PureOptimizer, capture_steps

@@ -14,9 +14,9 @@ from torch.utils._pytree import tree_flatten
 from ember import poutine
 from ember.engine import random
 from ember.engine.capture import capture
+from ember.engine.passes.simplify import simplify
 from ember.engine.program import Node, Program, Value
-from ember.engine.refusal import NotCapturable
-from ember.engine.simplify import simplify
+from ember.engine.recording.refusal import NotCapturable
 from ember.infer.param_sites import unconstrained_params
 
 Loss = Callable[..., Any]

@@ -15,7 +15,7 @@ from ember.infer.mcmc.nuts import NUTS
 from ember.infer.mcmc.rwkernel import RandomWalkKernel
 from ember.infer.mcmc.streaming import StreamingMCMC
 from ember.infer.mcmc.summary import diagnostics, print_summary, select_samples, summary
-from ember.infer.predictive import predictive
+from ember.infer.prediction.predictive import predictive
 
 if not TYPE_CHECKING:
     __getattr__ = names_of(__name__)

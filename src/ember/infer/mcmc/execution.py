@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ember.engine.capture import capture
 from ember.engine.inductor import compile_by_inductor
+from ember.engine.passes.simplify import simplify
 from ember.engine.policy import native_or_eager
-from ember.engine.simplify import simplify
 from ember.infer.mcmc.native import NativeSampler
 from ember.infer.mcmc.sampler import HamiltonianSampler, Plan
 

@@ -11,8 +11,8 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ember.engine.capture import capture
 from ember.engine.compile import CompiledProgram, Context, compile
+from ember.engine.passes.simplify import simplify
 from ember.engine.policy import compact_inputs
-from ember.engine.simplify import simplify
 from ember.infer.mcmc.sampler import Draws, HamiltonianSampler, Plan
 from ember.infer.mcmc.store import statistics_of
 from ember.kernels import chain as chains

@@ -13,10 +13,10 @@ from ember.engine.capture import capture
 from ember.engine.compile import compile
 from ember.engine.interpret import interpret
 from ember.engine.lowering.errors import NotLowerable
+from ember.engine.passes.simplify import simplify
 from ember.engine.program import Program
-from ember.engine.refusal import NotCapturable
+from ember.engine.recording.refusal import NotCapturable
 from ember.engine.replay import replay
-from ember.engine.simplify import simplify
 from ember.model.start import Evaluate
 
 # Where an eager gradient takes more operations than this, recording it pays off before the first draw; where

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ember import state_file
 from ember.errors import message
-from ember.infer.baseline import Baselines
+from ember.infer.objectives.baseline import Baselines
 from ember.params import get_param_store
 from ember.params.constraint_text import from_text, to_text
 from ember.random_state import get_rng_state

@@ -1,11 +1,11 @@
-"""Lower the derivatives of gamma and beta draws, term for term those of :mod:`ember.engine.implicit`."""
+"""Lower the derivatives of gamma and beta draws, as in :mod:`ember.engine.randomness.implicit`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 
-from ember.engine.implicit import LARGE, MOST_TERMS, PRECISION
+from ember.engine.randomness.implicit import LARGE, MOST_TERMS, PRECISION
 
 from .. import functions, mathematics, rejection
 from ..builder import Builder, operation

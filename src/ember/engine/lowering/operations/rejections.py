@@ -1,4 +1,4 @@
-"""Lower draws by rejection, attempt for attempt those of :mod:`ember.engine.rejection`."""
+"""Lower draws by rejection, attempt for attempt those of :mod:`ember.engine.randomness.rejection`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ember.engine.rejection import INVERTED
+from ember.engine.randomness.rejection import INVERTED
 
 from .. import mathematics, rejection
 from ..builder import Builder, operation

@@ -2,7 +2,7 @@
 
 from ember.infer.mcmc.initialize import initialize_model
 from ember.infer.mcmc.summary import diagnostics, print_summary, select_samples, summary
-from ember.infer.predictive import predictive
+from ember.infer.prediction.predictive import predictive
 
 __all__ = [
     "diagnostics",

@@ -1,0 +1,1 @@
+"""Say composite operations in terms of simpler ones."""

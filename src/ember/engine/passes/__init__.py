@@ -1,0 +1,1 @@
+"""Rewrite programs into equivalent ones."""

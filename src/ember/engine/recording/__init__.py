@@ -1,0 +1,1 @@
+"""Record what a running function does to tensors as a program."""

@@ -1,0 +1,1 @@
+"""Define what SVI minimises: evidence lower bounds and their relatives."""

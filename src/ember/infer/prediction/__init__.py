@@ -1,0 +1,1 @@
+"""Predict from draws and from guides, and score data under them."""

@@ -1,0 +1,1 @@
+"""Sum discrete variables out of plated factor graphs, and draw them back."""

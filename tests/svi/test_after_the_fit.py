@@ -9,9 +9,8 @@ import torch
 import ember
 import ember.distributions as dist
 from ember import poutine
-from ember.infer import Predictive, WeighedPredictive, psis_diagnostic, smooth_weights
+from ember.infer import Predictive, WeighedPredictive, log_likelihood, psis_diagnostic, smooth_weights
 from ember.infer.autoguide import AutoNormal, init_to_value
-from ember.infer.prediction import log_likelihood
 
 X = torch.linspace(-1.0, 1.0, 6)
 Y = torch.tensor([-0.3, 0.1, 0.4, 0.9, 1.1, 1.6])

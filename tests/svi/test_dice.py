@@ -7,6 +7,7 @@ import ember
 from ember import distributions as dist
 from ember import poutine
 from ember.infer.objectives.dice import Dice
+from ember.poutine.elimination.packing import pack
 
 PLATE = frozenset({"data"})
 COSTS = torch.tensor([[1.0, -2.0, 0.5], [0.3, 4.0, -1.0]])
@@ -44,7 +45,7 @@ def estimate(trace):
     site = trace.nodes["b"]
     value = site["value"]
     cost = COSTS[value, torch.arange(3)]
-    packed = poutine.packing.pack(cost, site["infer"]["_dim_to_symbol"])
+    packed = pack(cost, site["infer"]["_dim_to_symbol"])
     return Dice(trace, {"a": frozenset(), "b": PLATE}).compute_expectation({PLATE: [packed]})
 
 

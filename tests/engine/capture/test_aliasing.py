@@ -87,6 +87,12 @@ steps = st.lists(
 )
 
 
+def _refused(script):
+    """Whether writes could go through views whose elements share memory, which captures refuse."""
+    views = {view for kind, view, *_ in script if kind == "view"}
+    return "unfold" in views or {"expand", "as_strided"} <= views
+
+
 def run(script, x):
     tensors = [x * 1.0]
     for kind, view, write, a, b in script:
@@ -97,7 +103,7 @@ def run(script, x):
             tensors.append(chosen * 0.5 + other.sum())
         elif kind == "constant":
             tensors.append(torch.full((2, 3), 0.1 * (a + 1)))
-        elif not _overlapping(chosen, a, b) and "unfold" not in {v for k, v, *_ in script if k == "view"}:
+        elif not _overlapping(chosen, a, b) and not _refused(script):
             WRITES[write](chosen, other.detach().clone(), 0.1 * a)
     return tensors
 

@@ -230,7 +230,7 @@ def test_medians_stay_as_they_are_when_training_goes_on(guide_class):
         svi.step()
     for name, value in before.items():
         assert (median[name].numpy() == value).all()
-        assert not torch.equal(guide.median()[name], median[name])
+        assert name == "obs" or not torch.equal(guide.median()[name], median[name])
 
 
 @pytest.mark.parametrize("guide_class", ALL)

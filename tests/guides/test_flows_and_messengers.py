@@ -79,9 +79,7 @@ def test_mean_field_messenger_fits_the_best_independent_normals():
     assert ((high - low) / 2).item() == pytest.approx(17**-0.5, rel=0.1)
     with pytest.raises(TypeError, match="has no quantiles"):
         AutoRegressiveMessenger(correlated_model).quantiles([0.5])
-    assert set(ember.get_param_store()) == {
-        f"AutoNormalMessenger.{kind}.{name}" for kind in ("locs", "scales") for name in "ab"
-    }
+    assert set(ember.get_param_store()) == {f"{kind}.{name}" for kind in ("locs", "scales") for name in "ab"}
 
 
 @pytest.mark.parametrize(
@@ -102,8 +100,7 @@ def test_messengers_slice_parameters_in_subsampled_plates(guide_class):
     assert values["z"].shape == (2,) and values["p"].shape == (2, 3) and values["scale"] > 0
     torch.testing.assert_close(values["p"].sum(-1), torch.ones(2))
     store = ember.get_param_store()
-    assert store[f"{guide_class.__name__}.locs.z"].shape == (4,)
-    assert store[f"{guide_class.__name__}.locs.p"].shape == (4, 2)
+    assert store["locs.z"].shape == (4,) and store["locs.p"].shape == (4, 2)
 
 
 def test_amortized_plates_share_parameters():
@@ -114,12 +111,30 @@ def test_amortized_plates_share_parameters():
 
     guide = AutoHierarchicalNormalMessenger(model, amortized_plates=("data",))
     train(model, guide, steps=400, particles=20)
-    assert ember.get_param_store()["AutoHierarchicalNormalMessenger.weights.z"].shape == (1,)
+    assert ember.get_param_store()["weights.z"].shape == (1,)
     # The best shared location and weight: regression of the posterior means on the priors'.
     prior = torch.arange(4.0)
     design = torch.stack([torch.ones(4), prior], -1)
     fitted = design @ torch.linalg.lstsq(design, ((prior + DATA) / 2).unsqueeze(-1)).solution
     torch.testing.assert_close(guide.median()["z"], fitted.squeeze(-1), atol=0.1, rtol=0)
+
+
+def test_messengers_return_all_sites_of_the_model():
+    def model():
+        a = ember.sample("a", dist.LogNormal(0.0, 1.0))
+        with ember.plate("data", 4, subsample_size=2) as ind:
+            twice = ember.deterministic("twice", (2 * a).expand(2))
+            ember.sample("y", dist.Normal(twice, 1.0), obs=DATA[ind])
+
+    guide = AutoNormalMessenger(model)
+    for values in (guide(), guide.median()):
+        assert set(values) == {"a", "twice", "y"}
+        torch.testing.assert_close(values["twice"], (2 * values["a"]).expand(2))
+        assert set(values["y"].tolist()) <= set(DATA.tolist())
+    assert set(guide.quantiles([0.5])) == {"a"}
+    # Data are returned, but are no sites of the guide: their densities are the model's alone.
+    sites = poutine.trace(guide).get_trace().nodes
+    assert {name for name, site in sites.items() if site["type"] == "sample"} == {"a", "data"}
 
 
 def test_messengers_follow_a_changing_structure():

@@ -17,7 +17,8 @@ from ember.poutine.trace_struct import Trace
 class GuideMessenger(ABC):
     """Base of guides that run the model; subclasses define :meth:`get_posterior`.
 
-    Calls take the model's arguments, draw all latent sites, and return a dict from site name to draw.
+    Calls take the model's arguments, draw all latent sites, and return a dict of the values of all
+    sites, observed and deterministic ones too, by name.
 
     :param model: the model.
     """
@@ -46,7 +47,7 @@ class GuideMessenger(ABC):
         return self._values.get(name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Draw all latent sites; arguments are the model's."""
+        """Draw all latent sites and return the values of all sites; arguments are the model's."""
         substitution = PosteriorMessenger(self._posterior)
         recorder = TraceMessenger()
         self._priors = {}

@@ -18,14 +18,16 @@ class AutoMessenger(PyroModule):
     """Base of guides that are the model itself, with other distributions at its latent sites.
 
     Posteriors may thus depend on draws upstream, and the structure of the model may change from run to run.
-    Subclasses define :meth:`get_posterior`. Calls return a dict from site name to draw.
+    Subclasses define :meth:`get_posterior`. Calls return a dict of the values of all sites of the model,
+    observed and deterministic ones too, by name. The names of parameters have no prefix, as in Pyro: guides
+    of one kind for two models with a site of the same name share its parameters in the store.
 
     :param model: the model; it should do no costly work besides its latent sites, since guides run it.
     :param amortized_plates: names of plates whose elements share their parameters.
     """
 
     def __init__(self, model: Callable[..., Any], *, amortized_plates: Iterable[str] = ()) -> None:
-        super().__init__(name=type(self).__name__)
+        super().__init__()
         # In a tuple, so that a model which is a module does not become a submodule of its guide.
         self.__dict__["_model"] = (model,)
         self.__dict__["amortized_plates"] = tuple(amortized_plates)
@@ -44,7 +46,7 @@ class AutoMessenger(PyroModule):
         raise TypeError(f"{type(self).__name__} does not say what its posteriors are")
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Draw all latent sites; arguments are the model's."""
+        """Draw all latent sites and return the values of all sites; arguments are the model's."""
         return self._run(self.get_posterior, args, kwargs)
 
     def _run(
@@ -90,7 +92,7 @@ class PosteriorMessenger(Messenger):
         msg["fn"] = found
 
     def _pyro_post_sample(self, msg: Message) -> None:
-        if not msg["is_observed"] and type(msg["fn"]).__name__ != "_Subsample":
+        if type(msg["fn"]).__name__ != "_Subsample":
             self.values[str(msg["name"])] = msg["value"]
 
     def _refuse(self, msg: Message) -> None:

@@ -59,7 +59,7 @@ class AutoNormalMessenger(AutoMessenger):
         return _carried(Normal(loc, scale), transform, prior)
 
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Return the median of each site, given the medians of the sites before."""
+        """Return the median of each latent site given those before, and the values of the other sites."""
 
         def middle(name: str, prior: Any) -> Tensor:
             transform = biject_to(prior.support)
@@ -70,7 +70,7 @@ class AutoNormalMessenger(AutoMessenger):
             return self._run(middle, args, kwargs)
 
     def quantiles(self, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Return quantiles of each site, given the medians of the sites before.
+        """Return quantiles of each latent site, given the medians of the sites before.
 
         :param quantiles: probabilities, a list or a vector; the other arguments are the model's.
         :returns: tensors of shape ``(len(quantiles),) + site shape`` by site name.

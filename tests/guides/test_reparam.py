@@ -48,15 +48,22 @@ def test_loc_scale_densities_agree_by_change_of_variables():
     torch.testing.assert_close(trace.log_prob_sum() - jacobian, expected)
 
 
-def test_learned_centeredness_is_a_parameter_of_the_full_plate():
+def test_learned_centeredness_is_shared_by_the_elements_of_plates():
     def model():
         with ember.plate("data", 6, subsample_size=2):
             ember.sample("x", dist.Normal(1.0, 2.0))
+            ember.sample("v", dist.Normal(torch.zeros(3), 2.0).to_event(1))
 
-    poutine.trace(poutine.reparam(model, config={"x": LocScaleReparam()})).get_trace()
-    value = ember.get_param_store()["x_centered"]
-    assert value.shape == (6,)
-    assert torch.equal(value, torch.full((6,), 0.5))
+    config = {"x": LocScaleReparam(), "v": LocScaleReparam()}
+    trace = poutine.trace(poutine.reparam(model, config=config)).get_trace()
+    assert trace.nodes["x"]["value"].shape == (2,) and trace.nodes["v"]["value"].shape == (2, 3)
+    store = ember.get_param_store()
+    assert torch.equal(store["x_centered"], torch.tensor(0.5))
+    assert torch.equal(store["v_centered"], torch.full((3,), 0.5))
+    # Half centered: half the location, and the square root of the scale.
+    auxiliary = trace.nodes["x_decentered"]["value"]
+    expected = 1.0 + 2.0**0.5 * (auxiliary - 0.5)
+    torch.testing.assert_close(trace.nodes["x"]["value"], expected)
 
 
 def test_transform_keeps_the_law():

@@ -12,7 +12,6 @@ from ember.distributions import constraints
 from ember.errors import message
 from ember.guides.reparam.reparam import Reparam
 from ember.poutine.reparam_messenger import ReparamMessage, ReparamResult
-from ember.poutine.runtime import get_plates
 from ember.primitives import param, sample
 
 
@@ -22,8 +21,8 @@ class LocScaleReparam(Reparam):
     With centeredness c, location l and scale s, the auxiliary variable has location c·l and scale sᶜ,
     and the site is ``l + s^(1−c) (auxiliary − c·l)`` (Gorinova, Moore & Hoffman 2020, arXiv 1906.03028).
 
-    :param centered: number or tensor from 0 (decentered) to 1 (as it is), or None to learn it, elementwise,
-        by the parameter ``NAME_centered``.
+    :param centered: number or tensor from 0 (decentered) to 1 (as it is), or None to learn it by the
+        parameter ``NAME_centered``, of the site's event_shape: elements of plates share it.
     :param shape_params: names of further parameters of the family, which stay (found by themselves if None).
     :raises ValueError: if ``centered`` is outside [0, 1].
     """
@@ -60,7 +59,7 @@ class LocScaleReparam(Reparam):
         if self.shape_params is None:
             self.shape_params = [each for each in names if each not in ("loc", "scale")]
         shape_params = {each: getattr(fn, each) for each in self.shape_params}
-        centered = self._centeredness(name, fn, event_dim)
+        centered = self._centeredness(name, fn, msg["fn"].event_shape)
         moved = type(fn)(loc=fn.loc * centered, scale=fn.scale**centered, **shape_params)
         given = msg["value"]
         if given is not None:  # such as a starting value
@@ -74,20 +73,12 @@ class LocScaleReparam(Reparam):
         value = fn.loc + fn.scale ** (1 - centered) * (auxiliary - centered * fn.loc)
         return {"fn": None, "value": value, "is_observed": True}
 
-    def _centeredness(self, name: str, fn: Any, event_dim: int) -> Any:
+    def _centeredness(self, name: str, fn: Any, event_shape: torch.Size) -> Any:
         if self.centered is not None:
             return self.centered
-        # One value for each element of the full plates: minibatches take their slices.
-        shape = list(fn.batch_shape)
-        for frame in get_plates():
-            if frame.dim is None or frame.full_size in (None, frame.size):
-                continue
-            dim = frame.dim - event_dim
-            if len(shape) >= -dim and shape[dim] != 1:
-                shape[dim] = int(frame.full_size)
         return param(
             f"{name}_centered",
-            lambda: fn.loc.new_full(tuple(shape), 0.5),
+            lambda: fn.loc.new_full(event_shape, 0.5),
             constraint=constraints.unit_interval,
-            event_dim=event_dim,
+            event_dim=len(event_shape),
         )

@@ -185,6 +185,7 @@ ROWS = [
         lambda: z(DRAWS),
         on=SUMMED,
     ),
+    Row("draws in the guide", PASSES, lambda: z(None), lambda: z(DRAWS), on=SUMMED),
     Row("draws for tensor Monte Carlo", PASSES, lambda: z(DRAWS), on=("TMC",)),
     Row(
         "draws of a continuous site",

@@ -215,7 +215,7 @@ def _all_values(msg: Message, dim: int) -> Tensor:
                 plates=msg["cond_indep_stack"],
                 expected="the whole support to be enumerated",
                 actual=f"num_samples={infer['num_samples']}",
-                fix="leave num_samples out, or use TraceTMC_ELBO",
+                fix="leave num_samples out, let a guide draw for TraceEnum_ELBO, or use TraceTMC_ELBO",
             )
         )
     if not getattr(fn, "has_enumerate_support", False):

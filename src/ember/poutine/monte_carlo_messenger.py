@@ -31,21 +31,43 @@ class MonteCarloMessenger(EnumMessenger):
     """
 
     def _values(self, msg: Message, dim: int, scope: dict[int, int]) -> Tensor:
-        count = msg["infer"].get("num_samples")
+        count = _count(msg)
         if count is None:
             return super()._values(msg, dim, scope)
-        if not (isinstance(count, int) and count > 0):
-            raise ValueError(
-                message(
-                    f"num_samples at site '{msg['name']}' must be a positive int",
-                    site=msg["name"],
-                    plates=msg["cond_indep_stack"],
-                    actual=repr(count),
-                )
-            )
         value, proposal = draw(msg["fn"], count, dim, list(scope), msg["infer"].get("tmc") == "mixture")
         msg["infer"]["_proposal"] = proposal
         return value
+
+
+class LocalDrawsMessenger(EnumMessenger):
+    """Enumerate sites in parallel; those with ``num_samples`` hold that many draws.
+
+    Given each combination of its parents' values, a site has draws of its own: so a mean over all is a nested
+    mean, each draw counting alike, which estimates expectations without bias.
+    """
+
+    def _values(self, msg: Message, dim: int, scope: dict[int, int]) -> Tensor:
+        count = _count(msg)
+        if count is None:
+            return super()._values(msg, dim, scope)
+        fn = msg["fn"]
+        draws = fn.rsample((count,)) if fn.has_rsample else fn.sample((count,))
+        return _moved(draws, dim, len(fn.event_shape))
+
+
+def _count(msg: Message) -> int | None:
+    """Return how many draws a site asks for, if it does."""
+    count = msg["infer"].get("num_samples")
+    if count is not None and not (isinstance(count, int) and count > 0):
+        raise ValueError(
+            message(
+                f"num_samples at site '{msg['name']}' must be a positive int",
+                site=msg["name"],
+                plates=msg["cond_indep_stack"],
+                actual=repr(count),
+            )
+        )
+    return count
 
 
 def draw(fn: Any, count: int, dim: int, scope: list[int], mixture: bool) -> tuple[Tensor, Proposal]:

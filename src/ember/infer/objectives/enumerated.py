@@ -30,6 +30,7 @@ from ember.poutine.elimination.factors import Factor
 from ember.poutine.elimination.provenance import Provenance
 from ember.poutine.elimination.sum_product import total
 from ember.poutine.enum_messenger import EnumMessenger
+from ember.poutine.monte_carlo_messenger import LocalDrawsMessenger
 from ember.poutine.plate_messenger import PlateMessenger
 from ember.poutine.trace_struct import Trace
 
@@ -39,8 +40,10 @@ class TraceEnum_ELBO(ELBO):
 
     Sites that the model enumerates (``infer={"enumerate": "parallel"}``, or
     :func:`~ember.infer.config_enumerate`) are summed out of its density and need no site in the guide; what
-    the guide enumerates, in parallel or sequentially, is averaged over by the guide's probabilities. The
-    other sites are sampled as by :class:`~ember.infer.Trace_ELBO`; to ask for a baseline is an error.
+    the guide enumerates, in parallel or sequentially, is averaged over by the guide's probabilities. Guide
+    sites with ``infer={"enumerate": "parallel", "num_samples": n}``, discrete or not, have n draws for each
+    combination of their parents' values, and costs are averaged over these. The other sites are sampled as
+    by :class:`~ember.infer.Trace_ELBO`; to ask for a baseline is an error.
     """
 
     def estimate(self, model_trace: Trace, guide_trace: Trace) -> tuple[Tensor, Tensor]:
@@ -118,7 +121,7 @@ class TraceEnum_ELBO(ELBO):
     ) -> Iterator[tuple[Trace, Trace]]:
         """Yield the pair of traces for each combination of the guide's sequentially enumerated values."""
         nesting = int(self.max_plate_nesting) + particle_dims
-        enumerated = EnumMessenger(-1 - nesting)(guide)
+        enumerated = LocalDrawsMessenger(-1 - nesting)(guide)
         for guide_trace in iter_sequential_traces(enumerated, *args, **kwargs):
             yield self._model_beside(model, guide_trace, args, kwargs, nesting)
 

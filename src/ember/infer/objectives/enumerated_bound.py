@@ -136,8 +136,9 @@ def enumerated_bound(model_trace: Trace, guide_trace: Trace) -> tuple[Any, Any]:
     """Return the bound and a surrogate with its gradient; both scalars.
 
     Each term of log p − log q is averaged exactly over the guide's enumerated sites that it depends on.
-    Sampled sites without reparameterisation get score-function terms, averaged in the same way; of the costs,
-    those count that may depend on the draw, as others have no expectation times its score.
+    Of several draws of a site each counts alike. Sampled sites, also those with several draws, get
+    score-function terms where they are not reparameterised, averaged in the same way; of the costs, those
+    count that may depend on the draw, as others have no expectation times its score.
     """
     variables = variables_of(guide_trace)
     left, factors = eliminated(model_trace, variables)
@@ -153,7 +154,11 @@ def enumerated_bound(model_trace: Trace, guide_trace: Trace) -> tuple[Any, Any]:
         costs.append(cost)
         parts = site["score_parts"]
         variable = variable_of(site)
-        if variable is not None:
+        count = site["infer"].get("num_samples")
+        if variable is not None and count is not None:
+            weights = site["unscaled_log_prob"].new_full((count,), -math.log(count))
+            proposals[variable.id] = Factor((variable.id,), weights, frozenset())
+        if variable is not None and count is None:
             proposals[variable.id] = pack(plain, site["unscaled_log_prob"])
             direct.append(cost)
         elif site["infer"].get("enumerate") == "sequential" and not site["is_observed"]:
@@ -164,6 +169,9 @@ def enumerated_bound(model_trace: Trace, guide_trace: Trace) -> tuple[Any, Any]:
                 scores.append((pack(plain, parts.score_function), order))
             if not is_identically_zero(parts.entropy_term):
                 direct.append(Cost(_negated(pack(plain, parts.entropy_term)), order))
+            else:  # the weights of what the guide enumerates have derivatives in any case
+                held = cost.factor._replace(tensor=cost.factor.tensor.detach())
+                direct.append(Cost(held, order))
     average = _Average(proposals, sequential)
     bound = sum((average(cost.factor) for cost in costs), start=torch.zeros(()))
     if not scores:

@@ -251,3 +251,28 @@ def test_a_ring_is_no_chain():
     counted = Counted(400)
     torch.testing.assert_close(evidence(factors, 40, counted.loops), evidence(factors, 40))
     assert not counted.scans
+
+
+@pytest.mark.parametrize("lengths", [(40, 40, 40, 40, 40), (60, 25)])
+def test_several_chains(lengths):
+    """Sequences one after the other: a loop for each, or for a long one and the tree for the rest."""
+    begins = [sum(lengths[:number]) for number in range(len(lengths))]
+    count = sum(lengths)
+
+    def make(start, moves, emission):
+        pairs = tuple((v, v + 1) for v in range(count) if v + 1 not in (*begins, count))
+        return [
+            Rows(start.unsqueeze(-1), tuple((v,) for v in begins), ()),
+            Rows(moves.unsqueeze(-1), pairs, ()),
+            Rows(emission.T, tuple((v,) for v in range(count)), ()),
+        ]
+
+    leaves = random_logs(3), random_logs(3, 3, seed=1), random_logs(count, 3, seed=2)
+    one_by_one = sum(
+        evidence(chain(leaves[0], leaves[1], part), len(part)) for part in leaves[2].split(list(lengths))
+    )
+    torch.testing.assert_close(evidence(make(*leaves), count), one_by_one)
+    counted = Counted(0)
+    evidence(make(*leaves), count, counted.loops)
+    assert len(counted.scans) == len(lengths)
+    check(make, leaves, count)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 _REACH = 16  # how far back a factor may look; variables further back are held from the first step to the last
 _LONGEST_PERIOD = 16
 _FEWEST_STEPS = 8
+_MOST_CHAINS = 6  # each with at least this part of the variables; of more, like variables are summed together
 _LARGEST_START = 24  # variables to sum out before the first step
 _HELD = 1 << 40  # added to the number of a variable that is held
 
@@ -61,17 +62,18 @@ def held_variable(label: int) -> int:
     return label - _HELD
 
 
-def find_chain(graph: Sequence[Rows], order: Sequence[int]) -> Chain | None:
-    """Return the longest chain, if most of the variables are in it.
+def find_chain(graph: Sequence[Rows], order: Sequence[int], total: int) -> Chain | None:
+    """Return the longest chain, if a good part of the variables are in it.
 
     :param graph: variables of each row, by form; all of one scale.
     :param order: the variables to sum out, in the order of the chain.
+    :param total: number of variables with those of chains that were found before.
     """
     place = {variable: number for number, variable in enumerate(order)}
     brought = _brought(graph, place)
     signatures = [tuple((form, labels) for form, labels, _ in factors) for factors in brought]
     begin, period, length = _longest_run(signatures)
-    if length < _FEWEST_STEPS or 2 * length * period < len(order):
+    if length < _FEWEST_STEPS or _MOST_CHAINS * length * period < total:
         return None
     end = begin + length * period
     slots = _slots(brought[begin:end], period)

@@ -21,7 +21,7 @@ from ember.poutine.elimination.chain_algebra import (
 from ember.poutine.elimination.chain_plan import Chain, find_chain, held_variable
 from ember.poutine.elimination.contraction import sum_out
 from ember.poutine.elimination.factors import Dim, Factor, Variable, align, log_sum_exp
-from ember.poutine.elimination.rows import Rows, gathered, scale_key
+from ember.poutine.elimination.rows import Rows, gathered, scale_key, variables_in
 
 _MOST_PIECES = 64
 _OF_LOGARITHM = 8  # additions that take as long as an exponential
@@ -38,13 +38,13 @@ class Loops(NamedTuple):
     """Says how many additions take as long as a step of no work."""
 
 
-def sum_chain(
+def sum_chains(
     factors: Collection[Factor | Rows],
     local: Collection[int],
     variables: Mapping[int, Variable],
     loops: Loops,
-) -> list[Factor | Rows] | None:
-    """Sum out the variables of one chain, if there is one and steps cost less than other ways.
+) -> list[Factor | Rows]:
+    """Sum out the variables of a few long chains, where there are such and steps cost less than other ways.
 
     In a step, the table over what later factors depend on is multiplied by the step's factors, and what no
     later one depends on is summed out. The table holds probabilities, scaled anew in each step; where these
@@ -55,29 +55,44 @@ def sum_chain(
 
     :param factors: all over the same plates.
     :param local: the variables to sum out.
-    :returns: the factors that are then left, or None.
+    :returns: the factors that are then left.
     """
+    waiting, done = list(factors), list[Factor | Rows]()
+    inside = set(local)
+    while inside:
+        found = _sum_chain(waiting, inside, variables, loops, len(local))
+        if found is None:
+            break
+        named = [variables_in(each) for each in found]
+        inside &= set().union(*named)
+        waiting = [each for each, its in zip(found, named, strict=True) if its & inside]
+        done += [each for each, its in zip(found, named, strict=True) if not its & inside]
+    return [*waiting, *done]
+
+
+def _sum_chain(
+    factors: Collection[Factor | Rows],
+    local: Collection[int],
+    variables: Mapping[int, Variable],
+    loops: Loops,
+    total: int,
+) -> list[Factor | Rows] | None:
+    """Sum out the variables of the longest chain, if there is one; of ``total`` variables at first."""
     # Like sites are together already; what alternates stays apart, so that what is shared is seen to be.
     single = [each for each in factors if isinstance(each, Factor)]
     rows = [*(each for each in factors if isinstance(each, Rows)), *gathered(single)]
     ordered = sorted(local)
     scales = {scale_key(variables[v].scale) for v in ordered}
-    kinds = {
-        (scale_key(each.scale), each.tensor.dtype, each.plate_names, _plate_sizes(each)) for each in rows
-    }
+    kinds = {(scale_key(each.scale), each.tensor.dtype, each.plate_names, each.plate_sizes) for each in rows}
     if len(kinds) > 1 or scales != {scale_key(rows[0].scale)} or not rows[0].tensor.is_floating_point():
         return None
-    chain = find_chain([each.variables for each in rows], ordered)
+    chain = find_chain([each.variables for each in rows], ordered, total)
     if chain is None:
         return None
     found = _Sum(chain, rows, variables, loops)
     if found.cost > found.cost_of_tree:
         return None
     return [*found.rest(), found.result()]
-
-
-def _plate_sizes(rows: Rows) -> tuple[int, ...]:
-    return tuple(rows.tensor.shape[len(rows.sizes) : -1])
 
 
 class _Sum:
@@ -93,7 +108,7 @@ class _Sum:
             for label, size in zip(slot.labels, rows[slot.form].sizes, strict=True)
         }
         self.sizes |= {label: self.sizes[label % chain.period] for label in chain.before}
-        self.plates = _plate_sizes(rows[0])
+        self.plates = rows[0].plate_sizes
         self.states = math.prod(self.sizes[label] for label in chain.before)
         self.pieces, self.cost = self._cut()
         for label in chain.before:

@@ -35,6 +35,11 @@ class Rows(NamedTuple):
         return tuple(self.tensor.shape[: self.tensor.ndim - 1 - len(self.plate_names)])
 
     @property
+    def plate_sizes(self) -> tuple[int, ...]:
+        """Sizes of the plates."""
+        return tuple(self.tensor.shape[len(self.sizes) : -1])
+
+    @property
     def form(self) -> Any:
         """What rows must have in common to be in one tensor."""
         return tuple(self.tensor.shape[:-1]), self.plate_names, scale_key(self.scale), self.tensor.dtype
@@ -60,6 +65,13 @@ class Rows(NamedTuple):
     def numbers(self, positions: Sequence[int]) -> Tensor:
         """Return the tensor of some of the rows, in the order given; of size 1 where all are the same."""
         return self.tensor if self.is_shared else take(self.tensor, positions)
+
+
+def variables_in(factor: Factor | Rows) -> set[int]:
+    """Return the variables of a factor, or of all rows."""
+    if isinstance(factor, Factor):
+        return set(factor.variables)
+    return {variable for row in factor.variables for variable in row}
 
 
 def scale_key(scale: Any) -> Any:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ember.errors import message
-from ember.poutine.elimination.chain_sums import Loops, sum_chain
+from ember.poutine.elimination.chain_sums import Loops, sum_chains
 from ember.poutine.elimination.contraction import Step, sum_out
 from ember.poutine.elimination.factors import Factor, Plates, Variable, log_sum_exp
 from ember.poutine.elimination.like_variables import Reduce, StackedStep, sum_alike
-from ember.poutine.elimination.rows import Rows, gathered, separated
+from ember.poutine.elimination.rows import Rows, gathered, separated, variables_in
 
 MANY = 16  # variables, from which on it pays to look for like ones
 
@@ -45,15 +45,15 @@ def eliminate(
         pool.put(factor)
     while pool.waiting:
         leaf, waiting = pool.take_innermost()
-        local = {v for each in waiting for v in _variables(each) if _is_local(v, variables, leaf)}
+        local = {v for each in waiting for v in variables_in(each) if _is_local(v, variables, leaf)}
         if len(local) >= MANY:
             if loops is not None:
-                waiting = sum_chain(waiting, local, variables, loops) or waiting
-                local = {v for each in waiting for v in _variables(each) if v in local}
+                waiting = sum_chains(waiting, local, variables, loops)
+                local = {v for each in waiting for v in variables_in(each) if v in local}
             waiting = list(sum_alike(waiting, local, variables, reduce, steps))
         single: list[Factor] = []
         for each in waiting:
-            if isinstance(each, Rows) and not any(_is_local(v, variables, leaf) for v in _variables(each)):
+            if isinstance(each, Rows) and not any(_is_local(v, variables, leaf) for v in variables_in(each)):
                 pool.pass_on(each, leaf)
             else:
                 single.extend(separated([each]))
@@ -90,7 +90,7 @@ class _Pool:
         """Add a factor from whose plates no variable is left, multiplied over those of ``leaf`` around it."""
         for each in self._sorted(factor):
             for part in self._split(each):
-                outer = [self._variables[v] for v in _variables(part) if v in self._variables]
+                outer = [self._variables[v] for v in variables_in(part) if v in self._variables]
                 parent: Plates = frozenset().union(*(variable.plates for variable in outer))
                 if parent == leaf or not parent < leaf:
                     _refuse_plates(leaf, outer)
@@ -120,12 +120,6 @@ class _Pool:
             found = (self._variables[v].plates for v in row if v in self._variables)
             groups.setdefault(frozenset().union(*found), []).append(position)
         return [factor.take(positions) for positions in groups.values()]
-
-
-def _variables(factor: Factor | Rows) -> set[int]:
-    if isinstance(factor, Factor):
-        return set(factor.variables)
-    return {v for row in factor.variables for v in row}
 
 
 def total(factors: Iterable[Factor]) -> Any:
@@ -179,7 +173,7 @@ def _product(factor: Factor | Rows, plates: Plates, parent: Plates) -> Factor | 
 
 
 def _refuse_kept(factor: Factor | Rows, plates: Plates, kept: Mapping[int, Plates]) -> None:
-    inner = [v for v in _variables(factor) if v in kept and kept[v] & plates]
+    inner = [v for v in variables_in(factor) if v in kept and kept[v] & plates]
     if inner:
         raise ValueError(
             message(

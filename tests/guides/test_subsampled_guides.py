@@ -77,7 +77,16 @@ def test_shapes_copies_and_predictions(guide_class):
         "z": (2,),
         "w": (2, 3),
     }
-    if guide_class is not AutoStructured:
+    if guide_class is AutoStructured:  # flat, of the plate's full size
+        locs = {
+            name: tuple(value.shape) for name, value in ember.get_param_store().items() if ".locs." in name
+        }
+        assert locs == {
+            "AutoStructured.locs.scale": (1,),
+            "AutoStructured.locs.z": (4,),
+            "AutoStructured.locs.w": (8,),
+        }
+    else:
         assert guide.get_posterior().event_shape == (1 + 4 + 4 * 2,)
     if guide_class is not AutoIAFNormal:
         assert guide.median()["w"].shape == (4, 3)

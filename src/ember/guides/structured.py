@@ -37,7 +37,7 @@ class AutoStructured(AutoGuide):
         )
 
     In unconstrained space a site is ``locs.SITE`` plus a perturbation: noise of mean zero, plus functions of
-    the perturbations of its upstream sites. All perturbations are flat vectors.
+    the perturbations of its upstream sites. All of these are flat vectors, of size 1 for scalars.
 
     Parameters are ``locs.SITE``, ``scales.SITE`` ("normal" and "mvn"), ``scale_trils.SITE`` ("mvn"), the
     matrices ``deps.SITE.UPSTREAM`` of linear dependences, and those of given modules.
@@ -124,10 +124,11 @@ class AutoStructured(AutoGuide):
         self._event_dims[name] = site["fn"].event_dim + loc.ndim - value.ndim
         loc = full_size(loc, site, self._event_dims[name])
         self._shapes[name] = loc.shape
+        loc = loc.reshape(-1)
         set_nested(self.locs, name, nn.Parameter(loc.clone()))
         kind = self._kinds[name]
         if kind in ("normal", "mvn"):
-            scale = torch.full_like(loc.reshape(-1), self._init_scale)
+            scale = torch.full_like(loc, self._init_scale)
             set_nested(self.scales, name, PyroParam(scale, self.scale_constraint))
         if kind == "mvn":
             eye = torch.eye(loc.numel(), dtype=loc.dtype, device=loc.device)
@@ -172,7 +173,7 @@ class AutoStructured(AutoGuide):
             for upstream, kind in self._upstream[name].items():
                 total = total + self._term(name, upstream, kind, perturbations[upstream])
             perturbations[name] = total
-        return {name: get_nested(self.locs, name).reshape(-1) + each for name, each in perturbations.items()}
+        return {name: get_nested(self.locs, name) + each for name, each in perturbations.items()}
 
     def _term(self, name: str, upstream: str, kind: Any, perturbation: Tensor) -> Tensor:
         if kind == "linear":
@@ -202,7 +203,7 @@ class AutoStructured(AutoGuide):
         return scale.unsqueeze(-1) * get_nested(self.scale_trils, name)
 
     def _no_noise(self, name: str) -> Tensor:
-        return torch.zeros_like(get_nested(self.locs, name)).reshape(-1)
+        return torch.zeros_like(get_nested(self.locs, name))
 
     def _checked(self, value: Tensor, name: str, what: str) -> Tensor:
         size = self._shapes[name].numel()
@@ -230,7 +231,7 @@ class AutoStructured(AutoGuide):
         result = {}
         with torch.no_grad():
             for name, scale in self._marginal_scales().items():
-                loc = get_nested(self.locs, name)
+                loc = get_nested(self.locs, name).reshape(self._shapes[name])
                 scale = scale.reshape(self._shapes[name])
                 result[name] = normal_quantiles(quantiles, loc, scale, self._transforms[name])
         return result

@@ -1,6 +1,7 @@
 """Check chains of hidden states against dense marginals, Kalman smoothers, and sums over all paths."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -323,6 +324,29 @@ def test_discrete_against_the_sum_over_paths(time, forbidden):
     got, expected = (torch.autograd.grad(v, transition)[0] for v in (h.log_prob(x), last.logsumexp(0)))
     close(got[allowed], expected[allowed])
     assert torch.isfinite(got).all()
+
+
+@pytest.mark.parametrize("states", [2, 12])  # multiplied as logarithms, and as scaled matrices
+def test_discrete_with_states_that_exclude_each_other(states):
+    # One regime fits worse by 80,000 in the first half, the other in the second; none can be left.
+    apart = torch.full((states, states), -torch.inf)
+    apart.fill_diagonal_(0.0)
+    loc = torch.linspace(-50.0, 50.0, states)
+    x = torch.cat([torch.full((20,), -40.0), torch.full((30,), 40.0)])
+    emissions = dist.Normal(loc, 1.0).log_prob(x[:, None]).requires_grad_()
+    scored = emissions.sum(0) - math.log(states)
+    h = dist.DiscreteHMM(torch.zeros(states), apart, dist.Normal(loc, 1.0))
+    close(h.log_prob(x), scored.logsumexp(0))
+    close(h.smooth(x).probs, torch.autograd.grad(scored.logsumexp(0), emissions)[0])
+
+
+def test_discrete_with_transitions_that_underflow():
+    rare = torch.tensor([[0.0, -900.0], [-900.0, 0.0]])
+    emissions = dist.Normal(torch.tensor([-50.0, 50.0]), 1.0)
+    h = dist.DiscreteHMM(torch.zeros(2), rare, emissions)
+    x = torch.cat([torch.full((30,), -40.0), torch.full((31,), 40.0)])
+    scores = emissions.log_prob(x[:, None])
+    close(h.log_prob(x), scores[:30, 0].sum() + scores[30:, 1].sum() - 900.0 + math.log(0.5))
 
 
 def paths_of(h, x):

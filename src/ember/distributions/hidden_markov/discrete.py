@@ -16,7 +16,7 @@ from ..parameters import table
 from ..shapes import broadcast_shape
 from .hidden_markov_model import HiddenMarkovModel
 from .time_slices import time_slice
-from .transfer_matrices import draw_paths, logarithm, multiply, scaled
+from .transfer_matrices import draw_paths, event_dims, logarithm, matrices, multiply
 
 _EMPTY = torch.Size()
 
@@ -83,9 +83,9 @@ class DiscreteHMM(HiddenMarkovModel):
     def _last(self, scores: Tensor, length: int) -> Tensor:
         """Return what :meth:`_final` does, for scores of observations."""
         logits = self.transition_logits + scores.unsqueeze(-2)
-        steps = scaled(logits.unsqueeze(0) if logits.dim() == 2 else logits)
-        whole = reduce_time(steps, (2, 1), length, multiply)
-        start = scaled(self.initial_logits.to(steps[0].dtype).unsqueeze(-2))
+        steps = matrices(logits.unsqueeze(0) if logits.dim() == 2 else logits)
+        whole = reduce_time(steps, event_dims(steps), length, multiply)
+        start = matrices(self.initial_logits.to(steps[0].dtype).unsqueeze(-2))
         return logarithm(multiply(start, whole)).squeeze(-2)
 
     def filter(self, value: Tensor) -> Categorical:
@@ -135,7 +135,7 @@ class DiscreteHMM(HiddenMarkovModel):
     def _draw(self, logits: Tensor, batch: torch.Size, length: int, sample_shape: Sequence[int]) -> Tensor:
         """Draw states by the logits of the steps."""
         count = logits.shape[-1]
-        steps = scaled(logits.expand((*batch, length, count, count)))
+        steps = matrices(logits.expand((*batch, length, count, count)))
         initial_logits = self.initial_logits.to(logits.dtype).expand((*batch, count))
         return draw_paths(initial_logits, steps, tuple(sample_shape))[..., 1:]
 

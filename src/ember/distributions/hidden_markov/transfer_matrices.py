@@ -1,4 +1,4 @@
-"""Multiply chains of transfer matrices without underflow, and draw paths of states through them."""
+"""Multiply chains of transfer matrices, and draw paths of states through them."""
 
 from __future__ import annotations
 
@@ -10,33 +10,62 @@ from torch import Tensor
 
 from ..gaussian_algebra.reduction import Fields, neighbours
 
+_LARGEST = 700.0  # whose exponential is finite
+# Matrices of up to so many rows are multiplied as logarithms: exact, at the price of K^3 exponentials.
+_SMALL = 8
 
-def scaled(logits: Tensor) -> Fields:
-    """Write matrices of logarithms as matrices whose rows have the maximum 1, and logarithms of their scales.
 
-    The scales carry no gradient: what they stand for does not depend on them. Rows of -inf become zero.
+def matrices(logits: Tensor) -> Fields:
+    """Write matrices of logarithms as :func:`multiply` takes them.
+
+    Small ones stay as they are. Larger ones become matrices whose rows have the maximum 1, and logarithms of
+    their scales; what is smaller than the maximum of its row by a factor of 1e308 is lost. The scales carry
+    no gradient: what they stand for does not depend on them. Rows of -inf become zero.
     """
+    if logits.shape[-1] <= _SMALL:
+        return (logits,)
     top = logits.detach().amax(-1, keepdim=True)
     top = torch.where(torch.isfinite(top), top, 0.0)
     return (logits - top).exp(), top.squeeze(-1)
 
 
+def event_dims(form: Fields) -> tuple[int, ...]:
+    """Return the number of event dims of each tensor of a matrix."""
+    return (2, 1)[: len(form)]
+
+
 def multiply(left: Fields, right: Fields) -> Fields:
-    """Multiply scaled matrices, and scale the rows of the product anew."""
+    """Multiply matrices of one form."""
+    if len(left) == 1:
+        terms = left[0].unsqueeze(-1) + right[0].unsqueeze(-3)
+        top = terms.detach().amax(-2, keepdim=True)
+        top = torch.where(torch.isfinite(top), top, 0.0)
+        return (_log((terms - top).exp().sum(-2)) + top.squeeze(-2),)
     (x, x_scale), (y, y_scale) = left, right
-    top = y_scale.amax(-1, keepdim=True)
-    product = (x * (y_scale - top).exp().unsqueeze(-2)) @ y
+    possible = x > 0
+    # Each row has a scale of its own, that of the largest of its terms.
+    size = x.detach().log() + y_scale.unsqueeze(-2)
+    top = size.amax(-1, keepdim=True)
+    top = torch.where(torch.isfinite(top), top, 0.0)
+    weights = torch.where(possible, y_scale.unsqueeze(-2) - top, -torch.inf).clamp(max=_LARGEST).exp()
+    product = (x * weights) @ y
     scale = product.detach().amax(-1, keepdim=True)
     scale = torch.where(scale > 0, scale, 1.0)
-    return product / scale, x_scale + top + scale.squeeze(-1).log()
+    return product / scale, x_scale + (top + scale.log()).squeeze(-1)
 
 
-def logarithm(matrices: Fields) -> Tensor:
-    """Return the logarithms of scaled matrices; -inf, with gradient zero, where they are zero."""
-    matrix, scale = matrices
-    possible = matrix > 0
-    log = torch.where(possible, torch.where(possible, matrix, 1.0).log(), -torch.inf)
-    return log + scale.unsqueeze(-1)
+def logarithm(form: Fields) -> Tensor:
+    """Return the logarithms of matrices."""
+    if len(form) == 1:
+        return form[0]
+    matrix, scale = form
+    return _log(matrix) + scale.unsqueeze(-1)
+
+
+def _log(numbers: Tensor) -> Tensor:
+    """Return the logarithms; -inf, with gradient zero, of zeros."""
+    positive = numbers > 0
+    return torch.where(positive, torch.where(positive, numbers, 1.0).log(), -torch.inf)
 
 
 class _Level(NamedTuple):
@@ -53,20 +82,23 @@ def draw_paths(initial_logits: Tensor, steps: Fields, sample_shape: Sequence[int
     in the middle of a pair given both ends.
 
     :param initial_logits: ``batch + (K,)``.
-    :param steps: scaled matrices of logits, ``batch + (T, K, K)``.
+    :param steps: matrices of logits, ``batch + (T, K, K)``.
     :returns: ``sample_shape + batch + (T + 1,)``, of integers.
     """
     levels: list[_Level] = []
     length = steps[0].shape[-3]
+    times = [-1 - dims for dims in event_dims(steps)]
     while length > 1:
         half, odd = divmod(length, 2)
-        pairs = [neighbours(field, dim, 2 * half) for field, dim in zip(steps, (-3, -2), strict=True)]
+        pairs = [neighbours(field, dim, 2 * half) for field, dim in zip(steps, times, strict=True)]
         left, right = zip(*pairs, strict=True)
         levels.append(_Level(logarithm(left), logarithm(right)))
         merged = multiply(left, right)
         if odd:
-            last = (steps[0][..., -1:, :, :], steps[1][..., -1:, :])
-            merged = (torch.cat([merged[0], last[0]], -3), torch.cat([merged[1], last[1]], -2))
+            merged = tuple(
+                torch.cat([product, field.narrow(dim, length - 1, 1)], dim)
+                for product, field, dim in zip(merged, steps, times, strict=True)
+            )
         steps, length = merged, half + odd
     whole = logarithm(steps).squeeze(-3) + initial_logits.unsqueeze(-1)
     count = whole.shape[-1]

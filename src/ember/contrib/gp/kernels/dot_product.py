@@ -6,25 +6,12 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ember.contrib.gp.kernels.kernel import Kernel, positive
+from ember.contrib.gp.kernels.kernel import KernelWithVariance, positive
 from ember.errors import message
 
 
-class DotProduct(Kernel):
-    """Base of kernels of x · z.
-
-    :param input_dim: number of input features.
-    :param variance: initial value of the parameter, a scalar; by default 1.
-    :param active_dims: which columns of the inputs to read.
-    """
-
-    variance: Tensor
-
-    def __init__(
-        self, input_dim: int, variance: Tensor | None = None, active_dims: Sequence[int] | None = None
-    ) -> None:
-        super().__init__(input_dim, active_dims)
-        self.variance = positive(variance)
+class DotProduct(KernelWithVariance):
+    """Base of kernels of x · z."""
 
     def _dot_product(self, X: Tensor, Z: Tensor | None = None, diag: bool = False) -> Tensor:
         """Return x · z of all pairs, or x · x."""

@@ -88,3 +88,20 @@ class Kernel(Parameterized):
 def positive(value: Tensor | None) -> Any:
     """Return a positive parameter, by default one."""
     return PyroParam(torch.tensor(1.0) if value is None else value, constraint=constraints.positive)
+
+
+class KernelWithVariance(Kernel):
+    """Base of kernels with a variance as parameter.
+
+    :param input_dim: number of input features.
+    :param variance: initial value of the parameter, a scalar; by default 1.
+    :param active_dims: which columns of the inputs to read.
+    """
+
+    variance: Tensor
+
+    def __init__(
+        self, input_dim: int, variance: Tensor | None = None, active_dims: Sequence[int] | None = None
+    ) -> None:
+        super().__init__(input_dim, active_dims)
+        self.variance = positive(variance)

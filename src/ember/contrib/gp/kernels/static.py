@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from ember.contrib.gp.kernels.kernel import Kernel, positive
+from ember.contrib.gp.kernels.kernel import KernelWithVariance
 
 
-class Constant(Kernel):
-    """The covariance of constant functions: k(x, z) = variance.
-
-    :param input_dim: number of input features.
-    :param variance: initial value of the parameter, a scalar; by default 1.
-    :param active_dims: which columns of the inputs to read.
-    """
-
-    variance: Tensor
-
-    def __init__(
-        self, input_dim: int, variance: Tensor | None = None, active_dims: Sequence[int] | None = None
-    ) -> None:
-        super().__init__(input_dim, active_dims)
-        self.variance = positive(variance)
+class Constant(KernelWithVariance):
+    """The covariance of constant functions: k(x, z) = variance."""
 
     def forward(self, X: Tensor, Z: Tensor | None = None, diag: bool = False) -> Tensor:
         """Return the covariances, as :meth:`Kernel.forward`."""
@@ -33,23 +18,11 @@ class Constant(Kernel):
         return self.variance * X.new_ones(X.shape[0], X.shape[0] if Z is None else Z.shape[0])
 
 
-class WhiteNoise(Kernel):
+class WhiteNoise(KernelWithVariance):
     """The covariance of independent noise: ``variance`` for an input with itself, otherwise zero.
 
     Inputs are different points whenever ``Z`` is given.
-
-    :param input_dim: number of input features.
-    :param variance: initial value of the parameter, a scalar; by default 1.
-    :param active_dims: which columns of the inputs to read.
     """
-
-    variance: Tensor
-
-    def __init__(
-        self, input_dim: int, variance: Tensor | None = None, active_dims: Sequence[int] | None = None
-    ) -> None:
-        super().__init__(input_dim, active_dims)
-        self.variance = positive(variance)
 
     def forward(self, X: Tensor, Z: Tensor | None = None, diag: bool = False) -> Tensor:
         """Return the covariances, as :meth:`Kernel.forward`."""

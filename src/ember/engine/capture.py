@@ -63,14 +63,17 @@ def capture(
     if active_recorder.get() is not None:
         raise NotCapturable("a capture inside a capture")
     # Another thread may draw meanwhile; what the function itself draws shows in every attempt.
-    seed = torch.initial_seed()
+    seeded = False
     for _ in range(_ATTEMPTS if threading.active_count() > 1 else 0):
+        seed = torch.initial_seed()
         with contextlib.suppress(_GeneratorsMoved):
             return _capture(
                 fn, inputs, key, lift, collect_gradients, closed_over, where, for_kernels, writable
             )
-        if torch.initial_seed() != seed:
-            raise NotCapturable("the function seeds a random number generator")
+        seeded = seeded or torch.initial_seed() != seed
+        if seeded:
+            # By another thread or by the function, which then would leave the generator as it finds it.
+            torch.rand(())
     return _capture(fn, inputs, key, lift, collect_gradients, closed_over, where, for_kernels, writable)
 
 

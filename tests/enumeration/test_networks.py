@@ -9,8 +9,6 @@ from scipy.stats import chi2
 import ember
 from ember import poutine
 from ember.infer import TraceEnum_ELBO, config_enumerate, infer_discrete
-from ember.poutine.elimination import like_variables
-from ember.poutine.elimination import sum_product as elimination
 from enumeration.brute_force import joint_table, key_of, latent_sites
 from enumeration.networks import NETWORKS
 
@@ -26,16 +24,6 @@ def double_precision():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
-
-
-@pytest.fixture
-def stacked(monkeypatch):
-    """Sum pairs of like variables out together already, as is done for many of them."""
-    monkeypatch.setattr(elimination, "MANY", 2)
-    monkeypatch.setattr(like_variables, "_FEWEST", 2)
-    like_variables.plan.cache_clear()
-    yield
-    like_variables.plan.cache_clear()
 
 
 @EACH

@@ -14,8 +14,6 @@ from ember.engine.interpret import interpret
 from ember.infer import TraceEnum_ELBO, TraceTMC_ELBO, config_enumerate, infer_discrete
 from ember.model.density import Density
 from ember.ops.rings import LogRing, MapRing
-from ember.poutine.elimination import like_variables
-from ember.poutine.elimination import sum_product as elimination
 from enumeration.generated import (
     SHIFT,
     contracted,
@@ -40,16 +38,6 @@ def double_precision():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
-
-
-@pytest.fixture
-def stacked(monkeypatch):
-    """Sum pairs of like variables out together already, as is done for many of them."""
-    monkeypatch.setattr(elimination, "MANY", 2)
-    monkeypatch.setattr(like_variables, "_FEWEST", 2)
-    like_variables.plan.cache_clear()
-    yield
-    like_variables.plan.cache_clear()
 
 
 def elbo(**options):
